@@ -1,0 +1,210 @@
+//! What the program runs on: no invalid value, every default filled in, every key parsed.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+
+use crate::identity::Scopes;
+use crate::keys::KeyRing;
+use crate::secret::Secret;
+
+/// A whole configuration, judged.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[server]`
+    pub server: Server,
+    /// `[upstream]`
+    pub upstream: Upstream,
+    /// `[token]`; without it there is no token endpoint, and no token is valid.
+    pub token: Option<Token>,
+    /// `[[clients]]`, in file order; ids are unique.
+    pub clients: Vec<Client>,
+    /// `[identity]`
+    pub identity: Identity,
+    /// `[admin]`; off when absent.
+    pub admin: Option<Admin>,
+    /// `[log]`
+    pub log: Log,
+}
+
+/// How clients are let in.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// At least one.
+    pub listen: Vec<Listen>,
+    /// Threads, at least 1 (0 in the file: one for each core).
+    pub workers: usize,
+    /// Peers whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// From accept, or from the first byte of a later request, to the end of its head.
+    pub header_timeout: Duration,
+    /// The longest silence of a client: between two requests, within a body, in not reading an answer.
+    pub idle_timeout: Duration,
+    /// Longest request head, bytes.
+    pub max_header_size: usize,
+    /// Longest request body, bytes; `None`: no limit.
+    pub max_body_size: Option<u64>,
+    /// Most connections at once, over all workers; `None`: as many as there are file descriptors for.
+    pub max_connections: Option<usize>,
+    /// How long requests in flight may take to finish after the first signal.
+    pub drain_timeout: Duration,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Listen {
+    /// `127.0.0.1:8080`, `[::1]:8080`
+    Tcp(SocketAddr),
+    /// `unix:/run/tollgate.sock`
+    Unix(PathBuf),
+}
+
+/// Where requests go.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// The one origin.
+    pub origin: Origin,
+    /// From the first SYN to a usable connection, TLS included.
+    pub connect_timeout: Duration,
+    /// From the whole request sent to the response head, and between two pieces of a body; `None`: no limit.
+    pub timeout: Option<Duration>,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Whether `Host` goes on as the client sent it.
+    pub preserve_host: bool,
+    /// How often a request that may be sent again is sent again.
+    pub retries: u32,
+    /// For `https` origins.
+    pub tls: UpstreamTls,
+}
+
+/// One address of an upstream.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Origin {
+    /// Whether TLS is spoken.
+    pub https: bool,
+    /// Where to connect to.
+    pub address: OriginAddress,
+    /// The `Host` of this origin (`host` or `host:port`; `localhost` for a unix socket).
+    pub authority: String,
+    /// Put before each request's path; empty, or starts with `/` and does not end with it.
+    pub base_path: String,
+}
+
+/// Where to connect to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum OriginAddress {
+    /// A host name or an IP address (IPv6 without brackets), and a port.
+    Tcp(String, u16),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+/// `[upstream.tls]`
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamTls {
+    /// Certificates (DER) to trust instead of the system's.
+    pub roots: Option<Vec<Vec<u8>>>,
+    /// The name to ask for and to check instead of the origin's host.
+    pub server_name: Option<String>,
+}
+
+/// The token service.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// `/auth/token`
+    pub path: String,
+    /// `iss` of what is issued and of what is accepted.
+    pub issuer: String,
+    /// `aud`; at least one.
+    pub audience: Vec<String>,
+    /// Lifetime of a token, at least one second.
+    pub expires_in: Duration,
+    /// The signing key, and every key that is accepted.
+    pub keys: Arc<KeyRing>,
+    /// Accepted `typ` values, lower case, without `application/`; `None` in the list: an absent `typ`.
+    pub types: Vec<Option<String>>,
+    /// Clock difference forgiven at `exp` and `nbf`.
+    pub leeway: Duration,
+    /// Claims that hold scopes.
+    pub scope_claims: Vec<String>,
+}
+
+/// One machine client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Its `client_id`.
+    pub id: String,
+    /// Each secret that is good now or until its end; at least one unless disabled.
+    pub secrets: Vec<ClientSecret>,
+    /// What it may ask for.
+    pub scopes: Scopes,
+    /// Instead of the token service's.
+    pub audience: Option<Vec<String>>,
+    /// Instead of the token service's.
+    pub expires_in: Option<Duration>,
+    /// Extra claims; none of them a registered one.
+    pub claims: Map<String, Value>,
+    /// As if it were not there.
+    pub disabled: bool,
+}
+
+/// One way in which a client may prove itself.
+#[derive(Clone, Debug)]
+pub struct ClientSecret {
+    /// How it is kept.
+    pub kind: SecretKind,
+    /// Seconds since 1970 from which on it is no longer good.
+    pub not_after: Option<u64>,
+}
+
+/// How a client secret is kept.
+#[derive(Clone, Debug)]
+pub enum SecretKind {
+    /// The SHA-256 digest of the secret: from `secret`, or from `secret_hash = "sha256:…"` (hex or base64).
+    Sha256([u8; 32]),
+    /// An Argon2 PHC string, checked to parse and to stay within the limits on memory and passes.
+    Argon2(Secret<String>),
+}
+
+/// What the upstream learns of the caller.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Header name and the claim that fills it.
+    pub headers: Vec<(HeaderName, String)>,
+    /// What becomes of `Authorization`.
+    pub authorization: AuthorizationHeader,
+}
+
+/// What becomes of the `Authorization` field of a request whose token was valid.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum AuthorizationHeader {
+    /// It goes on as it came.
+    Forward,
+    /// The upstream does not see it.
+    Remove,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where `/health/live` and `/health/ready` answer.
+    pub listen: SocketAddr,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Text for people or JSON for machines.
+    pub json: bool,
+    /// A level (`info`) or a filter (`info,tollgate=debug`).
+    pub level: String,
+    /// Whether each request gets a line.
+    pub access: bool,
+}
+
