@@ -71,8 +71,7 @@ impl fmt::Display for Scopes {
 /// Whether `name` is one scope token (RFC 6749 §3.3).
 #[must_use]
 pub fn is_scope_token(name: &str) -> bool {
-    !name.is_empty()
-        && name.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
+    !name.is_empty() && name.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
 }
 
 /// Whom a valid token speaks for. Made only by a judge of tokens.

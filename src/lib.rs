@@ -1,1 +1,7 @@
+//! tollgate: an authenticating reverse proxy.
 
+pub mod clock;
+pub mod config;
+pub mod identity;
+pub mod keys;
+pub mod secret;

@@ -207,4 +207,3 @@ pub struct Log {
     /// Whether each request gets a line.
     pub access: bool,
 }
-

@@ -2,8 +2,8 @@
 
 mod material;
 
-pub use material::{KeyError, SigningKey, VerifyingKey, generate};
 pub use jsonwebtoken::Algorithm;
+pub use material::{Generated, KeyError, SigningKey, VerifyingKey, generate};
 
 /// The keys of one issuer: one that signs, and those that are accepted. An immutable snapshot.
 #[derive(Debug)]
