@@ -2,6 +2,10 @@
 
 pub mod clock;
 pub mod config;
+pub mod dial;
+pub mod http1;
 pub mod identity;
 pub mod keys;
+pub mod message;
+pub mod net;
 pub mod secret;
