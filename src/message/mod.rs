@@ -2,6 +2,8 @@
 
 mod body;
 pub mod headers;
+pub mod origin;
+pub mod problem;
 pub mod target;
 
 use std::net::IpAddr;
