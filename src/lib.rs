@@ -1,7 +1,11 @@
 //! tollgate: an authenticating reverse proxy.
 
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod identity;
 pub mod keys;
 pub mod secret;
+
+#[cfg(test)]
+mod testing;

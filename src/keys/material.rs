@@ -121,7 +121,7 @@ pub enum KeyError {
 }
 
 enum Pair {
-    Hmac(hmac::Key),
+    Hmac(Box<hmac::Key>),
     Rsa(Box<rsa::KeyPair>, &'static dyn signature::RsaEncoding),
     Ec(Box<EcdsaKeyPair>),
     Ed(Box<Ed25519KeyPair>),
@@ -137,7 +137,7 @@ impl SigningKey {
         secret: Secret<Vec<u8>>,
         key_id: Option<String>,
     ) -> Result<Self, KeyError> {
-        let pair = Pair::Hmac(hmac::Key::new(hmac_algorithm(algorithm), secret.expose()));
+        let pair = Pair::Hmac(Box::new(hmac::Key::new(hmac_algorithm(algorithm), secret.expose())));
         Ok(Self { verifying: VerifyingKey::from_secret(algorithm, secret, key_id)?, pair })
     }
 
