@@ -4,6 +4,7 @@ pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod dial;
+pub mod gateway;
 pub mod http1;
 pub mod identity;
 pub mod keys;
@@ -11,4 +12,9 @@ pub mod message;
 pub mod net;
 pub mod observe;
 pub mod secret;
+pub mod server;
+pub mod token;
 pub mod upstream;
+
+#[cfg(test)]
+mod testing;

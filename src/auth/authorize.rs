@@ -8,8 +8,11 @@ use crate::message::Request;
 /// A request that policy let through. Made only by [`authorize`]; the only thing that `forward` accepts.
 #[must_use = "a permitted request that is dropped was allowed and never sent"]
 #[derive(Debug)]
-#[non_exhaustive]
-pub struct Permitted {
+pub struct Permitted(Passage);
+
+/// What a [`Permitted`] holds.
+#[derive(Debug)]
+pub struct Passage {
     /// The very request that was judged.
     pub request: Request,
     /// Whom its token speaks for, if it bore a valid one.
@@ -18,6 +21,19 @@ pub struct Permitted {
     pub open: bool,
     /// Whether `Authorization` holds a token that is not valid, which nobody behind may take for one that is.
     pub withhold_authorization: bool,
+}
+
+impl Permitted {
+    /// Whom the request's token speaks for.
+    #[must_use]
+    pub fn caller(&self) -> Option<&Caller> {
+        self.0.caller.as_deref()
+    }
+
+    /// What was let through, to be sent.
+    pub fn into_passage(self) -> Passage {
+        self.0
+    }
 }
 
 /// Lets a request through, or says why not. An open request passes with or without a token.
@@ -38,5 +54,5 @@ pub fn authorize(
         Err(denied) if protected => return Err(denied),
         Err(_) => (None, true),
     };
-    Ok(Permitted { request, caller, open: !protected, withhold_authorization })
+    Ok(Permitted(Passage { request, caller, open: !protected, withhold_authorization }))
 }

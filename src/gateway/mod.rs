@@ -15,14 +15,12 @@ use crate::auth::{Authenticator, Permitted, authorize};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
-use crate::http1::BadHead;
-use crate::message::{Body, Request, Response, headers, origin};
+use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Record, RequestIds};
 use crate::token::TokenService;
 use crate::upstream::Upstream;
 
 /// One worker's gateway.
-#[derive(Debug)]
 pub struct Gateway {
     clock: Clock,
     ids: RequestIds,
@@ -69,15 +67,21 @@ impl Gateway {
         let mut record = Record::begin(started, self.ids.take(request.headers.get("x-request-id")));
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
-        record.client_address = origin::client_address(&request.peer, &request.headers, &self.trusted_proxies);
+        record.client_address =
+            origin::client_address(&request.peer, &request.headers, &self.trusted_proxies);
         record
     }
 
-    /// Answers a request whose head could not be read, and opens its record.
-    pub fn refuse_head(&self, started: Instant, peer: &crate::message::Peer, fault: BadHead) -> (Record, Response) {
+    /// Answers what never became a request, and opens its record.
+    pub fn refuse_unread(
+        &self,
+        started: Instant,
+        peer: &Peer,
+        refusal: &Refusal,
+    ) -> (Record, Response) {
         let mut record = Record::begin(started, self.ids.take(None));
         record.client_address = peer.address;
-        let response = self.refuse(&mut record, &Refusal::Head(fault));
+        let response = self.refuse(&mut record, refusal);
         (record, response)
     }
 
@@ -110,7 +114,8 @@ impl Gateway {
         match self.judge(request, record)? {
             Verdict::Own(tokens, request) => Ok(self.own(&tokens, request, record).await),
             Verdict::Forward(permitted) => {
-                let forwarded = self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
+                let forwarded =
+                    self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
                 Ok(forwarded.response)
             }
@@ -120,18 +125,24 @@ impl Gateway {
     /// Decides, and does nothing else.
     fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
-        if let Some(tokens) = self.tokens.as_ref().filter(|tokens| tokens.path() == request.target.path()) {
+        if let Some(tokens) =
+            self.tokens.as_ref().filter(|tokens| tokens.path() == request.target.path())
+        {
             return Ok(Verdict::Own(Arc::clone(tokens), request));
         }
         let protected = is_protected(&request);
-        let authentication = self.authenticator.authenticate(&request.headers, self.clock.unix_seconds());
+        let authentication =
+            self.authenticator.authenticate(&request.headers, self.clock.unix_seconds());
         let permitted = authorize(request, protected, authentication)?;
         (record.decision, record.reason) = match (protected, permitted.caller()) {
             (true, _) => (Decision::Allowed, "valid_token"),
             (false, Some(_)) => (Decision::Open, "valid_token"),
             (false, None) => (Decision::Open, "open_method"),
         };
-        record.client_id = permitted.caller().and_then(|caller| caller.client_id.clone());
+        record.client_id = permitted
+            .caller()
+            .and_then(|caller| caller.principal.client_id.as_deref())
+            .map(Into::into);
         Ok(Verdict::Forward(permitted))
     }
 
@@ -156,7 +167,8 @@ impl Gateway {
 
     async fn own(&self, tokens: &TokenService, request: Request, record: &mut Record) -> Response {
         (record.route, record.decision) = ("token", Decision::Own);
-        let address = record.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let address =
+            record.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let answer = tokens.answer(&request.method, &request.headers, request.body, address).await;
         record.reason = answer.code;
         record.client_id = answer.client_id.map(Into::into);
@@ -172,7 +184,8 @@ impl Gateway {
 /// Whether a request could change something: every method but GET, HEAD and OPTIONS, known or not, and every
 /// request for another protocol.
 fn is_protected(request: &Request) -> bool {
-    request.upgrade.is_some() || !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
+    request.upgrade.is_some()
+        || !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// How often the request has been through a gateway of this name.
@@ -184,7 +197,10 @@ fn own_hops(request: &Request) -> usize {
 
 /// `Max-Forwards` (RFC 9110 §7.6.2): the last one allowed to see the request answers it.
 fn count_down(request: &mut Request) -> Result<(), Refusal> {
-    let left = request.headers.get(header::MAX_FORWARDS).and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    let left = request
+        .headers
+        .get(header::MAX_FORWARDS)
+        .and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
     match left {
         Some(0) => return Err(Refusal::Options),
         Some(left) => {

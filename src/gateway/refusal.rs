@@ -32,13 +32,19 @@ pub enum Refusal {
     BodyTooLarge,
     /// The caller is not let through.
     #[error("{}", .0.description())]
-    Denied(#[from] Denied),
+    Denied(Denied),
     /// The upstream failed.
     #[error(transparent)]
     Upstream(#[from] Failure),
     /// Something here is broken.
     #[error("the gateway failed")]
     Internal,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
 }
 
 impl Refusal {
@@ -112,7 +118,11 @@ impl Refusal {
                     headers.insert(PROXY_STATUS, text_value(&format!("tollgate; error={error}")));
                 }
             }
-            Self::Head(_) | Self::HeadTimeout | Self::Loop | Self::BodyTooLarge | Self::Internal => {}
+            Self::Head(_)
+            | Self::HeadTimeout
+            | Self::Loop
+            | Self::BodyTooLarge
+            | Self::Internal => {}
         }
         problem(self.status(), self.code(), &self.to_string(), request_id, headers)
     }
@@ -129,5 +139,6 @@ fn challenge(denied: Denied) -> HeaderValue {
     }
 }
 
-const ALLOWED: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -20,6 +20,12 @@ impl Deadline {
         self.at = at;
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_unset(&self) -> bool {
+        self.at.is_none()
+    }
+
     /// Whether the deadline has passed; if not, the task is woken when it does.
     pub fn poll_passed(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(at) = self.at.map(tokio::time::Instant::from_std) else { return false };

@@ -29,7 +29,11 @@ pub fn client_address(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Op
 
 fn chain(headers: &HeaderMap, name: &str, read: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|text| text.split(',')).take(MAX_HOPS).map(|element| read(element.trim())).collect()
+    values
+        .flat_map(|text| text.split(','))
+        .take(MAX_HOPS)
+        .map(|element| read(element.trim()))
+        .collect()
 }
 
 fn chain_of_forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
@@ -66,7 +70,11 @@ mod tests {
     fn seen(trusted_peer: bool, name: &'static str, value: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        let peer = Peer { address: Some("10.0.0.1".parse().unwrap()), trusted: trusted_peer, https: false };
+        let peer = Peer {
+            address: Some("10.0.0.1".parse().unwrap()),
+            trusted: trusted_peer,
+            https: false,
+        };
         client_address(&peer, &headers, &["10.0.0.0/8".parse().unwrap()]).unwrap().to_string()
     }
 
@@ -78,7 +86,10 @@ mod tests {
     #[test]
     fn behind_trusted_proxies_the_right_most_stranger_is_the_client() {
         assert_eq!(seen(true, "x-forwarded-for", "6.6.6.6, 1.2.3.4, 10.9.9.9"), "1.2.3.4");
-        assert_eq!(seen(true, "forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:47\";proto=https"), "2001:db8::1");
+        assert_eq!(
+            seen(true, "forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:47\";proto=https"),
+            "2001:db8::1"
+        );
         assert_eq!(seen(true, "x-forwarded-for", "1.2.3.4, unknown, 10.0.0.2"), "10.0.0.2");
     }
 }

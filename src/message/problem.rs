@@ -9,7 +9,13 @@ use super::{Body, Response};
 ///
 /// `code` is stable and ends the `type`; `detail` is for people and must hold nothing that a client sent.
 #[must_use]
-pub fn problem(status: StatusCode, code: &str, detail: &str, request_id: &str, mut headers: HeaderMap) -> Response {
+pub fn problem(
+    status: StatusCode,
+    code: &str,
+    detail: &str,
+    request_id: &str,
+    mut headers: HeaderMap,
+) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let document = serde_json::json!({
         "type": format!("urn:tollgate:problem:{code}"),

@@ -22,10 +22,15 @@ use tokio::sync::Semaphore;
 use super::{Phase, Shared, StartError};
 
 /// Starts the thread.
-pub(super) fn start(listener: StdTcpListener, shared: &Arc<Shared>) -> Result<JoinHandle<()>, StartError> {
+pub(super) fn start(
+    listener: StdTcpListener,
+    shared: &Arc<Shared>,
+) -> Result<JoinHandle<()>, StartError> {
     let shared = Arc::clone(shared);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Worker)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(StartError::Worker)?;
     let listener = {
         let _inside = runtime.enter();
         TcpListener::from_std(listener).map_err(StartError::Worker)?
@@ -80,14 +85,21 @@ fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>>
         (&Method::GET | &Method::HEAD, "/health/ready") if shared.ready.load(Ordering::Relaxed) => {
             (StatusCode::OK, "ready\n")
         }
-        (&Method::GET | &Method::HEAD, "/health/ready") => (StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        (&Method::GET | &Method::HEAD, "/health/ready") => {
+            (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+        }
         (_, "/health/live" | "/health/ready") => (StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n"),
         _ => (StatusCode::NOT_FOUND, "there are /health/live and /health/ready\n"),
     };
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("text/plain; charset=utf-8"));
-    response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        header::HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
     response
 }
 

@@ -55,7 +55,9 @@ pub(super) fn write_head(
         Framing::None | Framing::UntilClose => {
             // what HEAD is not sent has a length all the same
             let told = response.headers.contains_key(header::CONTENT_LENGTH);
-            if let (Framing::None, false, Some(length @ 1..)) = (framing, told, response.body.length()) {
+            if let (Framing::None, false, Some(length @ 1..)) =
+                (framing, told, response.body.length())
+            {
                 write_length(out, length);
             }
         }

@@ -74,8 +74,8 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
         let head = poll_fn(|cx| state.borrow_mut().poll_head(cx, first)).await;
         let next = match head {
             Head::Request(head) => request(&state, *head, &peer, &worker).await,
-            Head::Bad(fault) => refuse_head(&state, &peer, &worker, fault).await,
-            Head::TooSlow => too_slow(&state, &worker).await,
+            Head::Bad(fault) => refuse(&state, &peer, &worker, Refusal::Head(fault)).await,
+            Head::TooSlow => refuse(&state, &peer, &worker, Refusal::HeadTimeout).await,
             Head::Over => return,
         };
         first = false;
@@ -127,16 +127,9 @@ enum Lost {
     Panic,
 }
 
-async fn refuse_head(state: &Shared, peer: &Rc<Peer>, worker: &Rc<Worker>, fault: BadHead) -> Next {
-    let (record, response) = worker.gateway.refuse_head(worker.clock.monotonic(), peer, fault);
-    state.borrow_mut().broken = true;
-    let asked = Asked { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
-    respond(state, response, asked, &record, worker).await
-}
-
-async fn too_slow(state: &Shared, worker: &Rc<Worker>) -> Next {
-    let mut record = Record::begin(worker.clock.monotonic(), worker.gateway.request_id());
-    let response = worker.gateway.refuse(&mut record, &Refusal::HeadTimeout);
+/// Answers what is no request, and closes.
+async fn refuse(state: &Shared, peer: &Rc<Peer>, worker: &Rc<Worker>, refusal: Refusal) -> Next {
+    let (record, response) = worker.gateway.refuse_unread(worker.clock.monotonic(), peer, &refusal);
     state.borrow_mut().broken = true;
     let asked = Asked { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
     respond(state, response, asked, &record, worker).await
@@ -148,7 +141,11 @@ fn take_request(state: &Shared, head: RequestHead, peer: &Rc<Peer>) -> Request {
     this.body = head.framing;
     this.received = 0;
     this.answering = false;
-    let whole = this.body.remaining().and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= this.wire.input.len());
+    let whole = this
+        .body
+        .remaining()
+        .and_then(|length| usize::try_from(length).ok())
+        .filter(|length| *length <= this.wire.input.len());
     let body = match whole {
         Some(length) => {
             this.body = Decoder::empty();
@@ -180,7 +177,13 @@ struct Asked {
 }
 
 /// Writes an answer and closes its record.
-async fn respond(state: &Shared, mut response: Response, asked: Asked, record: &Record, worker: &Rc<Worker>) -> Next {
+async fn respond(
+    state: &Shared,
+    mut response: Response,
+    asked: Asked,
+    record: &Record,
+    worker: &Rc<Worker>,
+) -> Next {
     let framing = Framing::of(&response, &asked.method, asked.version);
     let keep_alive = {
         let mut this = state.borrow_mut();
@@ -191,7 +194,7 @@ async fn respond(state: &Shared, mut response: Response, asked: Asked, record: &
             && !this.broken
             && this.body_can_be_drained(matches!(response.body, Body::Stream(_)));
         this.owes_continue = false;
-        let date = worker.log.http_date();
+        let date = worker.http_date();
         answer::write_head(this.wire.queue(), &response, framing, asked.version, keep_alive, &date);
         keep_alive
     };
@@ -216,13 +219,20 @@ async fn respond(state: &Shared, mut response: Response, asked: Asked, record: &
 }
 
 /// Sends the body behind the head. `Err`: the answer is cut.
-fn poll_write(state: &Shared, body: &mut Body, framing: Framing, bytes: &mut u64, cx: &mut Context<'_>) -> Poll<Result<(), ()>> {
+fn poll_write(
+    state: &Shared,
+    body: &mut Body,
+    framing: Framing,
+    bytes: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), ()>> {
     let mut done = false;
     loop {
         let mut waiting = false;
         while !done && !state.borrow().wire.is_full() {
             // not borrowed here: the body may be fed by the request's, which is on this connection
-            let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll_frame(cx))) {
+            let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll_frame(cx)))
+            {
                 Ok(frame) => frame,
                 Err(_) => {
                     state.borrow().worker.counters.panics.add_one();
@@ -374,9 +384,15 @@ impl State {
         loop {
             if !self.wire.input.is_empty() {
                 if !first && self.scanned == 0 {
-                    self.deadline.set(Some(self.worker.clock.monotonic() + self.worker.limits.header_timeout));
+                    self.deadline.set(Some(
+                        self.worker.clock.monotonic() + self.worker.limits.header_timeout,
+                    ));
                 }
-                match parse_request(&mut self.wire.input, &mut self.scanned, self.worker.limits.max_header_size) {
+                match parse_request(
+                    &mut self.wire.input,
+                    &mut self.scanned,
+                    self.worker.limits.max_header_size,
+                ) {
                     Ok(Some(head)) => {
                         self.deadline.set(None);
                         return Poll::Ready(Head::Request(Box::new(head)));
@@ -391,7 +407,9 @@ impl State {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => return Poll::Ready(Head::Over),
+                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => {
+                    return Poll::Ready(Head::Over);
+                }
                 Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
                 Poll::Pending if self.wire.input.is_empty() => return Poll::Ready(Head::Over),
                 Poll::Pending => return Poll::Ready(Head::TooSlow),
@@ -401,7 +419,8 @@ impl State {
 
     fn begin_head_wait(&mut self) {
         if self.deadline.is_unset() {
-            self.deadline.set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
+            self.deadline
+                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
         }
     }
 
@@ -421,7 +440,10 @@ impl State {
     }
 
     /// The next piece of the request's body.
-    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.broken {
             return Poll::Ready(Some(Err(BodyError::Malformed)));
         }
@@ -442,7 +464,9 @@ impl State {
                     }
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
-                Ok(Decoded::Trailers(trailers)) => return Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+                Ok(Decoded::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
                 Ok(Decoded::End) => {
                     self.deadline.set(None);
                     return Poll::Ready(None);
@@ -468,7 +492,8 @@ impl State {
     /// Starts the clock on a silent peer, unless it runs.
     fn begin_wait(&mut self) {
         if self.deadline.is_unset() {
-            self.deadline.set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
+            self.deadline
+                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
         }
     }
 
@@ -482,13 +507,14 @@ impl State {
             return true;
         }
         // a client that waits for 100 may or may not send the body now (RFC 9110 §10.1.1)
-        !self.owes_continue && (still_flows || self.body.remaining().is_some_and(|left| left <= MAX_DRAINED))
+        !self.owes_continue
+            && (still_flows || self.body.remaining().is_some_and(|left| left <= MAX_DRAINED))
     }
 
     /// The socket for a tunnel, and what the client has already sent into it.
     fn give_up_socket(&mut self) -> (Wire, Bytes) {
         let early = self.wire.input.split().freeze();
-        let wire = std::mem::replace(&mut self.wire, Wire::closed());
+        let wire = std::mem::replace(&mut self.wire, Wire::new(Stream::Gone));
         (wire, early)
     }
 }
@@ -500,7 +526,10 @@ impl HttpBody for Incoming {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.0.borrow_mut().poll_piece(cx)
     }
 

@@ -13,7 +13,8 @@ pub(super) fn connections(configured: Option<usize>) -> usize {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(hard), maximum: Some(hard) });
     }
     let allowed = getrlimit(Resource::Nofile).current.and_then(|files| usize::try_from(files).ok());
-    let possible = allowed.map_or(usize::MAX, |files| (files.saturating_sub(RESERVED_FILES) / FILES_EACH).max(1));
+    let possible = allowed
+        .map_or(usize::MAX, |files| (files.saturating_sub(RESERVED_FILES) / FILES_EACH).max(1));
     configured.map_or(possible, |wanted| wanted.min(possible))
 }
 

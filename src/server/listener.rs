@@ -62,9 +62,9 @@ impl Listeners {
                 let address = listener.local_addr().map_err(named)?;
                 Ok(Bound::Tcp(listener, address))
             }
-            Listen::Unix(path) => {
-                unix(path).map(Bound::Unix).map_err(|source| named(format!("unix:{}", path.display()), source))
-            }
+            Listen::Unix(path) => unix(path)
+                .map(Bound::Unix)
+                .map_err(|source| named(format!("unix:{}", path.display()), source)),
         });
         Ok(Self { bound: bound.collect::<Result<_, _>>()? })
     }
@@ -88,14 +88,17 @@ impl Listeners {
                     for set in &mut sets {
                         let listener = match first.take() {
                             Some(first) => first,
-                            None => tcp(address, true).map_err(|source| named(address.to_string(), source))?,
+                            None => tcp(address, true)
+                                .map_err(|source| named(address.to_string(), source))?,
                         };
                         set.push(Socket1::Tcp(listener));
                     }
                 }
                 Bound::Unix(listener) => {
                     for set in &mut sets {
-                        let shared = listener.try_clone().map_err(|source| named("unix socket".to_owned(), source))?;
+                        let shared = listener
+                            .try_clone()
+                            .map_err(|source| named("unix socket".to_owned(), source))?;
                         set.push(Socket1::Unix(shared));
                     }
                 }

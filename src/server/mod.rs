@@ -101,10 +101,15 @@ pub struct Totals {
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running then.
-pub fn start(settings: Settings, clock: Clock, log: Option<LogSink>) -> Result<Running, StartError> {
+pub fn start(
+    settings: Settings,
+    clock: Clock,
+    log: Option<LogSink>,
+) -> Result<Running, StartError> {
     let max_connections = limits::connections(settings.server.max_connections);
     let listeners = Listeners::bind(&settings.server)?;
-    let admin = settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
+    let admin =
+        settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
         tokens: TokenService::new(&settings, clock.clone()),
@@ -125,7 +130,9 @@ pub fn start(settings: Settings, clock: Clock, log: Option<LogSink>) -> Result<R
         drain_timeout: shared.settings.server.drain_timeout,
         shared: Arc::clone(&shared),
     };
-    for (number, sockets) in listeners.split(shared.settings.server.workers)?.into_iter().enumerate() {
+    for (number, sockets) in
+        listeners.split(shared.settings.server.workers)?.into_iter().enumerate()
+    {
         let counters = Arc::new(Counters::default());
         running.counters.push(Arc::clone(&counters));
         running.workers.push(worker::start(number, sockets, &shared, counters)?);

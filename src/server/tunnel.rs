@@ -45,7 +45,13 @@ struct Direction {
 }
 
 impl Direction {
-    fn poll(&mut self, from: &mut Wire, to: &mut Wire, cx: &mut Context<'_>, moved: &mut u64) -> Poll<Result<(), ()>> {
+    fn poll(
+        &mut self,
+        from: &mut Wire,
+        to: &mut Wire,
+        cx: &mut Context<'_>,
+        moved: &mut u64,
+    ) -> Poll<Result<(), ()>> {
         loop {
             match to.poll_flush(cx, moved) {
                 Poll::Ready(Ok(())) => {}

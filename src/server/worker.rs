@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use slab::Slab;
 use tokio::runtime::LocalOptions;
@@ -35,6 +35,8 @@ pub(super) struct Worker {
     wakers: RefCell<Slab<Option<Waker>>>,
     /// Everything is cut.
     pub(super) ending: Cell<bool>,
+    /// The second that is spelt, and how.
+    date: Cell<(u64, [u8; HTTP_DATE])>,
 }
 
 /// A connection's place among its worker's.
@@ -54,7 +56,8 @@ pub(super) fn start(
     let shared = Arc::clone(shared);
     // what can fail fails here, where it can be told, and not in the thread
     let mut seed = [0; 8];
-    aws_lc_rs::rand::fill(&mut seed).map_err(|_| StartError::Worker(io::ErrorKind::Other.into()))?;
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| StartError::Worker(io::ErrorKind::Other.into()))?;
     let (told, outcome) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -96,7 +99,12 @@ fn prepare(
     let listeners = listeners.map_err(StartError::Worker)?;
     let settings = &shared.settings;
     let gateway = Gateway::new(settings, shared.tokens.clone(), shared.clock.clone(), seed)?;
-    let log = AccessLog::new(shared.log.clone(), settings.log.json, shared.clock.clone(), Arc::clone(&counters));
+    let log = AccessLog::new(
+        shared.log.clone(),
+        settings.log.json,
+        shared.clock.clone(),
+        Arc::clone(&counters),
+    );
     let worker = Worker {
         gateway,
         log,
@@ -106,6 +114,7 @@ fn prepare(
         draining: Cell::new(false),
         ending: Cell::new(false),
         wakers: RefCell::new(Slab::new()),
+        date: Cell::new((u64::MAX, [0; HTTP_DATE])),
     };
     Ok((Rc::new(worker), listeners))
 }
@@ -113,7 +122,9 @@ fn prepare(
 async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>) {
     let accepting: Vec<_> = listeners
         .into_iter()
-        .map(|listener| tokio::task::spawn_local(accept(listener, Rc::clone(&worker), Arc::clone(&shared))))
+        .map(|listener| {
+            tokio::task::spawn_local(accept(listener, Rc::clone(&worker), Arc::clone(&shared)))
+        })
         .collect();
     let mut phase = shared.phase.clone();
     let mut tick = tokio::time::interval(TICK);
@@ -197,11 +208,26 @@ fn is_trusted(limits: &Server, address: IpAddr) -> bool {
 fn is_of_one_connection(fault: &io::Error) -> bool {
     matches!(
         fault.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
     )
 }
 
 impl Worker {
+    /// The time as `Date` tells it (RFC 9110 §5.6.7), spelt once a second.
+    pub(super) fn http_date(&self) -> [u8; HTTP_DATE] {
+        let now = self.clock.unix_seconds();
+        let (second, text) = self.date.get();
+        if second == now {
+            return text;
+        }
+        let spelt = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+        let text = spelt.as_bytes().try_into().unwrap_or(text);
+        self.date.set((now, text));
+        text
+    }
+
     fn wake_all(&self) {
         for (_, waker) in self.wakers.borrow().iter() {
             if let Some(waker) = waker {
@@ -236,6 +262,8 @@ impl Drop for Place {
     }
 }
 
+/// Length of a `Date`.
+const HTTP_DATE: usize = 29;
 /// How often logs are handed over and idle connections looked at.
 const TICK: Duration = Duration::from_millis(200);
 /// The same while draining, when the end is waited for.

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use failure::Failure;
 pub use pool::Pool;
 
-use crate::auth::Permitted;
+use crate::auth::{Passage, Permitted};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::{Dialer, TlsClient, TlsSetupError};
@@ -24,7 +24,7 @@ use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
 use crate::message::{Body, Request, Response, Tunnel};
 use exchange::{Connection, Download, Upload};
-use onward::{Onward, Passage};
+use onward::{Onward, Rights};
 
 /// One worker's way to the upstream: its idle connections, and how to make new ones.
 #[derive(Debug)]
@@ -82,8 +82,9 @@ impl Upstream {
         request_id: &[u8],
     ) -> Result<Forwarded, Failure> {
         let started = self.clock.monotonic();
-        let Permitted { mut request, caller, open, withhold_authorization, .. } = permitted;
-        let passage = Passage {
+        let Passage { mut request, caller, open, withhold_authorization } =
+            permitted.into_passage();
+        let rights = Rights {
             open,
             has_caller: caller.is_some(),
             withhold_authorization,
@@ -108,7 +109,7 @@ impl Upstream {
             };
             let whole = body.take().or_else(|| clone_whole(replay.as_ref())).unwrap_or_default();
             let mut upload = Upload::new(whole, request.expects_continue);
-            self.onward.write_head(connection.queue(), &request, &upload, &passage);
+            self.onward.write_head(connection.queue(), &request, &upload, &rights);
             let limits = self.limits();
             match exchange::exchange(&mut connection, &mut upload, &request, &limits, &self.clock)
                 .await

@@ -23,7 +23,7 @@ pub(super) struct Onward {
 
 /// What the judging of a request has to say about its head.
 #[derive(Debug)]
-pub(super) struct Passage<'a> {
+pub(super) struct Rights<'a> {
     /// Whether no token was needed.
     pub(super) open: bool,
     /// Whether there was a valid one all the same.
@@ -54,7 +54,7 @@ impl Onward {
         out: &mut Vec<u8>,
         request: &Request,
         upload: &Upload,
-        passage: &Passage<'_>,
+        rights: &Rights<'_>,
     ) {
         out.extend_from_slice(request.method.as_str().as_bytes());
         out.push(b' ');
@@ -72,9 +72,9 @@ impl Onward {
         let filter = RequestFilter {
             reserved: &self.reserved,
             trusted: request.peer.trusted,
-            open: passage.open,
-            drop_authorization: passage.withhold_authorization
-                || (self.drop_authorization && passage.has_caller),
+            open: rights.open,
+            drop_authorization: rights.withhold_authorization
+                || (self.drop_authorization && rights.has_caller),
             connection_named: match headers.contains_key(header::CONNECTION) {
                 true => connection_named(headers),
                 false => Vec::new(),
@@ -85,7 +85,7 @@ impl Onward {
                 write_field(out, name, value);
             }
         }
-        for (name, value) in passage.identity {
+        for (name, value) in rights.identity {
             write_field(out, name, value);
         }
         write_origin_of(out, request);
@@ -93,7 +93,7 @@ impl Onward {
             write_field(out, &header::VIA, value);
         }
         write_line(out, "via", via(request));
-        write_line(out, "x-request-id", passage.request_id);
+        write_line(out, "x-request-id", rights.request_id);
         write_framing(out, request, upload, headers);
         out.extend_from_slice(b"\r\n");
     }
