@@ -88,7 +88,8 @@ pub(super) fn flags(listen: &[String], upstream: Option<&str>, source: &mut Sour
     let items: Vec<Node> = listen.iter().map(|address| text("--listen", address)).collect();
     if let Some(place) = items.first().map(|item| item.place) {
         let value = Value::List(items);
-        layer.leaf(path("server", "listen"), Node { key: place, place, path: String::new(), value });
+        layer
+            .leaf(path("server", "listen"), Node { key: place, place, path: String::new(), value });
     }
     if let Some(url) = upstream {
         layer.leaf(path("upstream", "url"), text("--upstream", url));
@@ -103,7 +104,8 @@ fn is_foreign(name: &str, value: &OsString) -> bool {
     if rest == "CONFIG" {
         return true;
     }
-    let is_port = |part: &str| part.split('_').next().is_some_and(|port| port.parse::<u16>().is_ok());
+    let is_port =
+        |part: &str| part.split('_').next().is_some_and(|port| port.parse::<u16>().is_ok());
     let is_link = |text: &str| text.starts_with("tcp://") || text.starts_with("udp://");
     !rest.contains("__")
         && (rest.ends_with("SERVICE_HOST")

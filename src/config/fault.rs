@@ -182,12 +182,9 @@ fn distance(left: &[char], right: &str) -> usize {
         line.push(row + 1);
         for (column, want) in right.iter().enumerate() {
             let swap = usize::from(have != want);
-            let mut least =
-                (above[column] + swap).min(above[column + 1] + 1).min(line[column] + 1);
-            let swapped = row > 0
-                && column > 0
-                && *have == right[column - 1]
-                && left[row - 1] == *want;
+            let mut least = (above[column] + swap).min(above[column + 1] + 1).min(line[column] + 1);
+            let swapped =
+                row > 0 && column > 0 && *have == right[column - 1] && left[row - 1] == *want;
             if swapped {
                 least = least.min(above2[column - 1] + 1);
             }
@@ -245,8 +242,11 @@ mod tests {
     #[test]
     fn a_fault_shows_its_place_its_line_and_its_mend() {
         let text = "lisen = ***".to_owned();
-        let fault = Fault::new(Severity::Error, "unknown key `lisen`".into(), "say `listen`".into())
-            .at("a.toml:12:1".into(), Some(Excerpt { number: Some(12), text, column: 0, width: 5 }));
+        let fault =
+            Fault::new(Severity::Error, "unknown key `lisen`".into(), "say `listen`".into()).at(
+                "a.toml:12:1".into(),
+                Some(Excerpt { number: Some(12), text, column: 0, width: 5 }),
+            );
         let expected = "\
 error: unknown key `lisen`
    --> a.toml:12:1

@@ -94,9 +94,8 @@ fn insert(dict: &mut Dict, path: &[String], leaf: Option<usize>) {
         dict.insert(first.clone(), value);
         return;
     }
-    let below = dict
-        .entry(first.clone())
-        .or_insert_with(|| Merged::Dict(Tag::Default, Dict::new()));
+    let below =
+        dict.entry(first.clone()).or_insert_with(|| Merged::Dict(Tag::Default, Dict::new()));
     if let Merged::Dict(_, below) = below {
         insert(below, rest, leaf);
     }

@@ -110,8 +110,7 @@ fn settings(sources: &Sources, source: &mut Source, report: &mut Report) -> Opti
     let shape = schema::root();
     let file = match &sources.file {
         None => Some(Layer::new("file")),
-        Some(path) => take_file(path, source, report)
-            .and_then(|()| source.parse(&shape, report)),
+        Some(path) => take_file(path, source, report).and_then(|()| source.parse(&shape, report)),
     };
     let variables = environment::variables(&sources.environment, &shape, source, report);
     let flags = environment::flags(&sources.listen, sources.upstream.as_deref(), source);
@@ -146,10 +145,15 @@ fn take_file(path: &Path, source: &mut Source, report: &mut Report) -> Option<()
             Some(())
         }
         Err(error) => {
-            let line = 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-            let line_start =
-                bytes[..error.valid_up_to()].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            let column = 1 + String::from_utf8_lossy(&bytes[line_start..error.valid_up_to()]).chars().count();
+            let line =
+                1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
+            let line_start = bytes[..error.valid_up_to()]
+                .iter()
+                .rposition(|byte| *byte == b'\n')
+                .map_or(0, |at| at + 1);
+            let column = 1 + String::from_utf8_lossy(&bytes[line_start..error.valid_up_to()])
+                .chars()
+                .count();
             let mend = if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
                 "it looks like UTF-16; save it as UTF-8"
             } else {

@@ -78,7 +78,8 @@ pub(super) fn credentials(text: &str, part: Range<usize>) -> Vec<Hidden> {
     let mut from = part.start;
     while let Some(found) = text[from..part.end].find("//") {
         let start = from + found + 2;
-        let end = text[start..part.end].find([' ', '"', '\'', ',']).map_or(part.end, |at| start + at);
+        let end =
+            text[start..part.end].find([' ', '"', '\'', ',']).map_or(part.end, |at| start + at);
         if let Some(at) = text[start..end].rfind('@') {
             hidden.push(Hidden { range: start..start + at, is_comment: false });
         }
@@ -149,7 +150,8 @@ impl Marks<'_> {
 /// Whether a text says of itself that it is a key.
 pub(super) fn holds_key_material(text: &str) -> bool {
     let text = text.trim_start_matches(['"', '\'', ' ', '\n', '\r']);
-    let starts = |prefix| text.get(..str::len(prefix)).is_some_and(|got| got.eq_ignore_ascii_case(prefix));
+    let starts =
+        |prefix| text.get(..str::len(prefix)).is_some_and(|got| got.eq_ignore_ascii_case(prefix));
     ["base64:", "hex:", "sha256:", "$argon2"].into_iter().any(starts) || text.contains("-----BEGIN")
 }
 
@@ -213,7 +215,10 @@ fn visible_part(line: &str, known: &[(&'static str, bool)]) -> usize {
     if meanings.peek().is_none() {
         return 0;
     }
-    if rest.contains('{') || !meanings.all(|(_, plain)| *plain) || holds_key_material(&rest[blank..]) {
+    if rest.contains('{')
+        || !meanings.all(|(_, plain)| *plain)
+        || holds_key_material(&rest[blank..])
+    {
         return indent + key + blank;
     }
     let end = rest.find('#').unwrap_or(rest.len());

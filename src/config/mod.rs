@@ -35,6 +35,6 @@ pub use settings::{
 pub(crate) use value::{algorithm_name, show_duration, show_size};
 
 /// The signing key of the sample `gateway.toml`: good for trying out, and warned of.
-const SAMPLE_KEY: &str = "base64:tUAxSDGPp1fI2Yv3Pcr0e0m1hC9M0XLCvYVnXkO1xQo";
+const SAMPLE_KEY: &str = "base64:kB9MIXvz2SAvLYiBoDwsTPPF7D7evSuO0T1gzNROIAU";
 /// The client secret of the sample `gateway.toml`.
-const SAMPLE_SECRET: &str = "sample-8fK2xQvN4tWc7LrZ";
+const SAMPLE_SECRET: &str = "fBLO5v3aRQ95AlYuklYg6nArWX63lexe";

@@ -21,7 +21,12 @@ struct Finding {
 
 impl Report {
     /// Something that must be mended. Neither text may hold a secret.
-    pub(super) fn error(&mut self, place: Place, reason: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn error(
+        &mut self,
+        place: Place,
+        reason: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         self.add(Severity::Error, place, None, reason.into(), mend.into());
     }
 
@@ -37,7 +42,12 @@ impl Report {
     }
 
     /// Something that somebody should look at.
-    pub(super) fn warn(&mut self, place: Place, reason: impl Into<String>, mend: impl Into<String>) {
+    pub(super) fn warn(
+        &mut self,
+        place: Place,
+        reason: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
         self.add(Severity::Warning, place, None, reason.into(), mend.into());
     }
 

@@ -265,7 +265,12 @@ impl<L: Limits> Read for Span<L> {
                 Some(milliseconds) => milliseconds,
                 None => {
                     let what = format!("is no duration: `{}`", printable(text));
-                    bad(node, &what, "write \"30s\", \"1h30m\", \"250ms\" or whole seconds", report);
+                    bad(
+                        node,
+                        &what,
+                        "write \"30s\", \"1h30m\", \"250ms\" or whole seconds",
+                        report,
+                    );
                     return None;
                 }
             },
@@ -543,9 +548,8 @@ fn parse_units(text: &str, units: &[(&str, i128)]) -> Option<i128> {
         let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
         let number: i128 = rest[..digits].parse::<u64>().ok()?.into();
         let letters = &rest[digits..];
-        let end = letters
-            .find(|letter: char| !letter.is_ascii_alphabetic())
-            .unwrap_or(letters.len());
+        let end =
+            letters.find(|letter: char| !letter.is_ascii_alphabetic()).unwrap_or(letters.len());
         let (_, factor) = units.iter().find(|(unit, _)| *unit == &letters[..end])?;
         total = total.checked_add(number.checked_mul(*factor)?)?;
         rest = letters[end..].trim_start();
@@ -654,7 +658,8 @@ mod tests {
         ] {
             assert_eq!(parse_units(text, &TIME_UNITS), Some(milliseconds), "{text}");
         }
-        for bad in ["", " ", "s", "1.5s", "-1s", "1w", "s1", "1h30", "99999999999999999999s", "1S"] {
+        for bad in ["", " ", "s", "1.5s", "-1s", "1w", "s1", "1h30", "99999999999999999999s", "1S"]
+        {
             assert_eq!(parse_units(bad, &TIME_UNITS), None, "{bad}");
         }
     }

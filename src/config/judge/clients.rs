@@ -26,7 +26,10 @@ pub(super) fn clients(raw: &[At<raw::Client>], desk: &mut Desk<'_>) -> Option<Ve
     for (number, written) in raw.iter().enumerate() {
         if let Some(id) = &written.value.id {
             if let Some(first) = seen.insert(&id.value.0, id.place) {
-                let reason = format!("two clients have the id `{}`; the other one at", printable(&id.value.0));
+                let reason = format!(
+                    "two clients have the id `{}`; the other one at",
+                    printable(&id.value.0)
+                );
                 desk.report.clash(id.place, first, reason, "give each client an id of its own");
             }
         }
@@ -77,7 +80,8 @@ struct Holders<'r> {
 impl<'r> Holders<'r> {
     fn written(&self) -> Vec<(&'static str, Written<'r>)> {
         let here = |key, at: &'r Option<At<Hidden>>| at.as_ref().map(|at| (key, Written::Here(at)));
-        let file = |key, at: &'r Option<At<FilePath>>| at.as_ref().map(|at| (key, Written::File(at)));
+        let file =
+            |key, at: &'r Option<At<FilePath>>| at.as_ref().map(|at| (key, Written::File(at)));
         [
             here("secret", self.secret),
             file("secret_file", self.secret_file),
@@ -150,7 +154,11 @@ fn secrets(number: usize, raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Vec<
     Some(found)
 }
 
-fn secret(holders: &Holders<'_>, not_after: Option<&At<Moment>>, desk: &mut Desk<'_>) -> Option<ClientSecret> {
+fn secret(
+    holders: &Holders<'_>,
+    not_after: Option<&At<Moment>>,
+    desk: &mut Desk<'_>,
+) -> Option<ClientSecret> {
     let chosen = choose(holders.written(), desk);
     let Search::Found(found) = find(chosen, MOST_SECRET_FILE_BYTES, desk) else { return None };
     let kind = if found.key.starts_with("secret_hash") {
@@ -183,11 +191,13 @@ fn plain(found: &Found, desk: &mut Desk<'_>) -> Option<SecretKind> {
             "make your own: `tollgate secret`",
         );
     } else if text.chars().count() < SHORT_SECRET {
-        let reason = format!("`{key}` has fewer than {SHORT_SECRET} characters, so it can be guessed");
+        let reason =
+            format!("`{key}` has fewer than {SHORT_SECRET} characters, so it can be guessed");
         desk.report.warn(found.place, reason, "make a longer one: `tollgate secret`");
     }
     if text.trim().len() != text.len() {
-        let reason = format!("`{key}` begins or ends with white space, which is taken as part of it");
+        let reason =
+            format!("`{key}` begins or ends with white space, which is taken as part of it");
         desk.report.warn(found.place, reason, "remove it, unless the client sends it too");
     }
     Some(SecretKind::Sha256(sha256(bytes)))
@@ -212,13 +222,19 @@ fn hash(text: &str) -> Result<SecretKind, (&'static str, &'static str)> {
             "write \"sha256:\" and 64 hex digits, or the 32 bytes in base64",
         ))?;
         if digest == sha256(b"") {
-            return Err(("is the digest of an empty secret", "hash the secret itself, without a line end"));
+            return Err((
+                "is the digest of an empty secret",
+                "hash the secret itself, without a line end",
+            ));
         }
         return Ok(SecretKind::Sha256(digest));
     }
     if !text.starts_with("$argon2id$") {
         let what = "is of an unknown kind";
-        return Err((what, "write \"sha256:…\", or \"$argon2id$…\" as `tollgate secret --hash` prints it"));
+        return Err((
+            what,
+            "write \"sha256:…\", or \"$argon2id$…\" as `tollgate secret --hash` prints it",
+        ));
     }
     let broken = ("is no Argon2 hash that can be read", "make it anew: `tollgate secret --hash`");
     let parsed = PasswordHash::new(text).map_err(|_| broken)?;
@@ -228,10 +244,16 @@ fn hash(text: &str) -> Result<SecretKind, (&'static str, &'static str)> {
         return Err(broken);
     }
     if params.m_cost() > MOST_ARGON2_KIB {
-        return Err(("asks for more than 256 MiB of memory", "make it with m=262144 or less: whoever knows the client's id makes the gateway spend this"));
+        return Err((
+            "asks for more than 256 MiB of memory",
+            "make it with m=262144 or less: whoever knows the client's id makes the gateway spend this",
+        ));
     }
     if params.t_cost() > MOST_ARGON2_PASSES {
-        return Err(("asks for more than 16 passes", "make it with t=16 or less: whoever knows the client's id makes the gateway spend this"));
+        return Err((
+            "asks for more than 16 passes",
+            "make it with t=16 or less: whoever knows the client's id makes the gateway spend this",
+        ));
     }
     if params.p_cost() > MOST_ARGON2_LANES {
         return Err(("asks for more than 8 lanes", "make it with p=8 or less"));
@@ -298,9 +320,8 @@ fn claims(written: &Entries<Anything>, desk: &mut Desk<'_>) -> Option<Map<String
 const HOLDERS: [&str; 4] = ["secret", "secret_file", "secret_hash", "secret_hash_file"];
 
 /// What a token of ours means by itself; a client must not be able to say otherwise.
-const REGISTERED: [&str; 12] = [
-    "iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "cnf", "act",
-];
+const REGISTERED: [&str; 12] =
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "scp", "cnf", "act"];
 
 /// It stands in every token and log line.
 const LONGEST_ID: usize = 255;

@@ -25,16 +25,28 @@ pub(super) fn identity(raw: &raw::Identity, desk: &mut Desk<'_>) -> Option<Ident
         };
         let Ok(header) = HeaderName::try_from(text.as_str()) else {
             let reason = format!("`{}` is no header name", printable(&text));
-            desk.report.error(name.place, reason, "use letters, digits and hyphens, as in \"X-Auth-Subject\"");
+            desk.report.error(
+                name.place,
+                reason,
+                "use letters, digits and hyphens, as in \"X-Auth-Subject\"",
+            );
             continue;
         };
         if is_reserved(header.as_str()) {
             let reason = format!("the header `{}` has a meaning of its own", printable(&text));
-            desk.report.error(name.place, reason, "choose another name, such as \"X-Auth-Subject\"");
+            desk.report.error(
+                name.place,
+                reason,
+                "choose another name, such as \"X-Auth-Subject\"",
+            );
         }
         if headers.iter().any(|(other, _)| sounds_like(other.as_str(), header.as_str())) {
             let reason = format!("the header `{}` is filled twice", printable(&text));
-            desk.report.error(name.place, reason, "name each header once; case, _ and - make no difference");
+            desk.report.error(
+                name.place,
+                reason,
+                "name each header once; case, _ and - make no difference",
+            );
         }
         headers.push((header, claim.value.0.clone()));
     }
@@ -48,7 +60,8 @@ pub(super) fn identity(raw: &raw::Identity, desk: &mut Desk<'_>) -> Option<Ident
 /// Names that steer the connection, frame the message, or that the gateway sets itself.
 fn is_reserved(name: &str) -> bool {
     let name = name.replace(['_', '.'], "-");
-    RESERVED.contains(&name.as_str()) || RESERVED_BEGINNINGS.iter().any(|start| name.starts_with(start))
+    RESERVED.contains(&name.as_str())
+        || RESERVED_BEGINNINGS.iter().any(|start| name.starts_with(start))
 }
 
 /// Many servers read `_` and `.` as `-`.
@@ -57,9 +70,28 @@ fn sounds_like(left: &str, right: &str) -> bool {
 }
 
 const RESERVED: [&str; 22] = [
-    "accept-encoding", "authorization", "connection", "cookie", "date", "expect", "forwarded", "host",
-    "http2-settings", "keep-alive", "max-forwards", "origin", "range", "set-cookie", "te", "trailer",
-    "transfer-encoding", "upgrade", "via", "x-http-method", "x-http-method-override", "x-request-id",
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "cookie",
+    "date",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "origin",
+    "range",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+    "x-http-method",
+    "x-http-method-override",
+    "x-request-id",
 ];
 const RESERVED_BEGINNINGS: [&str; 6] =
     ["access-control-", "content-", "if-", "proxy-", "sec-", "x-forwarded-"];

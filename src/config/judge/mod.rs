@@ -43,7 +43,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     };
     let token = raw.token.as_ref().map(|token| token::token(&token.value, desk));
     let clients = raw.clients.as_ref().and_then(|clients| clients::clients(&clients.value, desk));
-    let identity = raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let identity =
+        raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
     listeners::apart(raw, upstream.as_ref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
@@ -103,7 +104,10 @@ fn log_level(level: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
         let word = part.rsplit_once('=').map_or(part, |(_, word)| word).trim();
         if !LEVELS.contains(&word.to_ascii_lowercase().as_str()) {
             let mend = nearest(word, LEVELS).map_or_else(
-                || "use error, warn, info, debug, trace or off, or `info,tollgate=debug`".to_owned(),
+                || {
+                    "use error, warn, info, debug, trace or off, or `info,tollgate=debug`"
+                        .to_owned()
+                },
                 |nearest| format!("did you mean `{nearest}`?"),
             );
             let reason = format!("unknown log level `{}`", printable(word));

@@ -101,7 +101,9 @@ pub(super) fn read_file(
         Ok(Secret::new(bytes))
     });
     match read {
-        Ok(bytes) if u64::try_from(bytes.expose().len()).is_ok_and(|length| length <= most) => Some(bytes),
+        Ok(bytes) if u64::try_from(bytes.expose().len()).is_ok_and(|length| length <= most) => {
+            Some(bytes)
+        }
         Ok(_) => {
             let reason = format!("`{key}` names {shown}, which has more than {most} bytes");
             desk.report.error(place, reason, "name a file that holds this one thing");
@@ -162,14 +164,57 @@ pub(super) fn placeholder(text: &str) -> Option<&'static str> {
 
 /// Compared without case, signs and digits at the end.
 const PLACEHOLDERS: [&str; 38] = [
-    "admin", "changeit", "changeme", "clientsecret", "default", "demo", "dummy", "example", "examplesecret",
-    "fixme", "foo", "foobar", "foobarbaz", "hunter", "insecure", "jwtsecret", "key", "letmein", "mykey",
-    "mysecret", "none", "null", "pass", "password", "placeholder", "qwerty", "sample", "secret", "secretkey",
-    "signingkey", "supersecret", "test", "testsecret", "tbd", "todo", "token", "topsecret", "undefined",
+    "admin",
+    "changeit",
+    "changeme",
+    "clientsecret",
+    "default",
+    "demo",
+    "dummy",
+    "example",
+    "examplesecret",
+    "fixme",
+    "foo",
+    "foobar",
+    "foobarbaz",
+    "hunter",
+    "insecure",
+    "jwtsecret",
+    "key",
+    "letmein",
+    "mykey",
+    "mysecret",
+    "none",
+    "null",
+    "pass",
+    "password",
+    "placeholder",
+    "qwerty",
+    "sample",
+    "secret",
+    "secretkey",
+    "signingkey",
+    "supersecret",
+    "test",
+    "testsecret",
+    "tbd",
+    "todo",
+    "token",
+    "topsecret",
+    "undefined",
 ];
 const PLACEHOLDER_BEGINNINGS: [&str; 11] = [
-    "changeme", "changethis", "putyour", "replaceme", "replacethis", "replacewith", "insertyour",
-    "yoursecret", "yourkey", "yourclientsecret", "yoursigningkey",
+    "changeme",
+    "changethis",
+    "putyour",
+    "replaceme",
+    "replacethis",
+    "replacewith",
+    "insertyour",
+    "yoursecret",
+    "yourkey",
+    "yourclientsecret",
+    "yoursigningkey",
 ];
 const COMMON_NUMBERS: [&str; 4] = ["123456", "12345678", "123456789", "1234567890"];
 /// Signs alone stand for "fill in here" when they are this few.
@@ -182,9 +227,23 @@ mod tests {
     #[test]
     fn placeholders_are_recognised_however_they_are_written() {
         for text in [
-            "changeme", "CHANGE-ME", "change_me_please", "secret", "Secret123", "password", "…", "...",
-            "***", "xxxxxxxxxxxxxxxx", "REPLACE_ME_WITH_A_SECRET", "<secret>", "${API_SECRET}",
-            "{{ secret }}", "your-secret-here", "123456", "0000000000000000000000000000000000000000",
+            "changeme",
+            "CHANGE-ME",
+            "change_me_please",
+            "secret",
+            "Secret123",
+            "password",
+            "…",
+            "...",
+            "***",
+            "xxxxxxxxxxxxxxxx",
+            "REPLACE_ME_WITH_A_SECRET",
+            "<secret>",
+            "${API_SECRET}",
+            "{{ secret }}",
+            "your-secret-here",
+            "123456",
+            "0000000000000000000000000000000000000000",
         ] {
             assert!(placeholder(text).is_some(), "{text}");
         }
@@ -193,8 +252,11 @@ mod tests {
     #[test]
     fn a_random_secret_is_no_placeholder() {
         for text in [
-            "h7Qm2vY0tq8Zp4Xk", "correct horse battery staple", "secretary-of-state-1850",
-            "#!_$%&/()=?*+~-;:@42", "passwordless-entry-77",
+            "h7Qm2vY0tq8Zp4Xk",
+            "correct horse battery staple",
+            "secretary-of-state-1850",
+            "#!_$%&/()=?*+~-;:@42",
+            "passwordless-entry-77",
         ] {
             assert!(placeholder(text).is_none(), "{text}");
         }

@@ -8,7 +8,7 @@ use jsonwebtoken::Algorithm;
 
 use super::Desk;
 use super::secrets::{Found, Search, Written, choose, find, placeholder};
-use crate::config::node::Place;
+use crate::config::document::printable;
 use crate::config::raw;
 use crate::config::settings::Token;
 use crate::config::shape::At;
@@ -28,23 +28,31 @@ pub(super) fn token(raw: &raw::Token, desk: &mut Desk<'_>) -> Option<Token> {
         .collect();
     if extra.len() > MOST_KEYS {
         let reason = format!("there are {} previous and next keys", extra.len());
-        desk.report.error(raw.place, reason, format!("keep at most {MOST_KEYS}: each may be tried"));
+        desk.report.error(
+            raw.place,
+            reason,
+            format!("keep at most {MOST_KEYS}: each may be tried"),
+        );
     }
     let verifying: Vec<Option<VerifyingKey>> =
         extra.iter().map(|extra| extra_key(&extra.value, desk)).collect();
-    distinct_key_ids(signing.as_ref(), &extra, &verifying, desk);
     let types = raw.types.as_ref()?;
     if types.value.is_empty() {
-        desk.report.error(types.place, "`types` is empty: no token would be accepted", "leave it out");
+        desk.report.error(
+            types.place,
+            "`types` is empty: no token would be accepted",
+            "leave it out",
+        );
     }
     let claims = raw.scope_claims.as_ref()?;
     let verifying: Vec<VerifyingKey> = verifying.into_iter().collect::<Option<_>>()?;
+    let keys = ring(signing?, &extra, verifying, desk)?;
     Some(Token {
         path: path?,
         issuer: raw.issuer.as_ref()?.value.0.clone(),
         audience: texts(&raw.audience.as_ref()?.value.0),
         expires_in: raw.expires_in.as_ref()?.value.0,
-        keys: Arc::new(KeyRing::new(signing?, verifying)),
+        keys: Arc::new(keys),
         types: types.value.iter().map(|typ| token_type(&typ.value.0)).collect(),
         leeway: raw.leeway.as_ref()?.value.0,
         scope_claims: texts(&claims.value),
@@ -125,9 +133,8 @@ fn signing_key(raw: &raw::Token, desk: &mut Desk<'_>) -> Option<SigningKey> {
 }
 
 fn extra_key(raw: &raw::ExtraKey, desk: &mut Desk<'_>) -> Option<VerifyingKey> {
-    let file = |key: &'static str, path: &'_ Option<At<FilePath>>| {
-        path.clone().map(|path| (key, path))
-    };
+    let file =
+        |key: &'static str, path: &'_ Option<At<FilePath>>| path.clone().map(|path| (key, path));
     let key_file = file("key_file", &raw.key_file);
     let public_file = file("public_key_file", &raw.public_key_file);
     let here = raw.key.as_ref().map(|key| ("key", Written::Here(key)));
@@ -136,7 +143,11 @@ fn extra_key(raw: &raw::ExtraKey, desk: &mut Desk<'_>) -> Option<VerifyingKey> {
     let chosen = choose(here.into_iter().chain(files).collect(), desk);
     if !raw.given.has("algorithm") {
         let reason = "this key has no `algorithm`";
-        desk.report.error(raw.place, reason, "add the one that it was made for, as algorithm = \"HS256\"");
+        desk.report.error(
+            raw.place,
+            reason,
+            "add the one that it was made for, as algorithm = \"HS256\"",
+        );
     }
     let found = match find(chosen, MOST_KEY_BYTES, desk) {
         Search::Found(found) => found,
@@ -174,9 +185,15 @@ fn material(algorithm: Algorithm, found: &Found, desk: &mut Desk<'_>) -> Option<
     let key = &found.key;
     if is_pem == is_shared || is_shared && key == "public_key_file" {
         let (reason, mend) = if is_shared {
-            (format!("`{key}` holds a PEM, and {name} takes a shared secret"), "set `algorithm` to the one of the key pair, such as ES256")
+            (
+                format!("`{key}` holds a PEM, and {name} takes a shared secret"),
+                "set `algorithm` to the one of the key pair, such as ES256",
+            )
         } else {
-            (format!("`{key}` holds no PEM, and {name} needs a key pair"), "make one with `tollgate key --algorithm ES256`, or set `algorithm` to HS256")
+            (
+                format!("`{key}` holds no PEM, and {name} needs a key pair"),
+                "make one with `tollgate key --algorithm ES256`, or set `algorithm` to HS256",
+            )
         };
         desk.report.error(found.place, reason, mend);
         return None;
@@ -195,7 +212,11 @@ fn material(algorithm: Algorithm, found: &Found, desk: &mut Desk<'_>) -> Option<
         Ok(bytes) => bytes,
         Err(kind) => {
             let reason = format!("`{key}` is not the {kind} that it says it is");
-            desk.report.error(found.place, reason, format!("correct it, or make a new one: `tollgate key --algorithm {name}`"));
+            desk.report.error(
+                found.place,
+                reason,
+                format!("correct it, or make a new one: `tollgate key --algorithm {name}`"),
+            );
             return None;
         }
     };
@@ -242,30 +263,42 @@ fn judged<K>(
 ) -> Option<K> {
     if let Err(error) = &key {
         let reason = format!("`{}` cannot be used: {error}", found.key);
-        let mend = format!("make a new one: `tollgate key --algorithm {}`", algorithm_name(algorithm));
+        let mend =
+            format!("make a new one: `tollgate key --algorithm {}`", algorithm_name(algorithm));
         desk.report.error(found.place, reason, mend);
     }
     key.ok()
 }
 
-/// A `kid` selects one key, so no two may share it.
-fn distinct_key_ids(
-    signing: Option<&SigningKey>,
+/// A token names its key by `kid` and algorithm, so no two keys may share both.
+fn ring(
+    signing: SigningKey,
     extra: &[&At<raw::ExtraKey>],
-    verifying: &[Option<VerifyingKey>],
+    verifying: Vec<VerifyingKey>,
     desk: &mut Desk<'_>,
-) {
-    let mut taken: Vec<String> = Vec::new();
-    taken.extend(signing.and_then(|key| key.verifying().key_id()).map(str::to_owned));
-    for (written, key) in extra.iter().zip(verifying) {
-        let Some(id) = key.as_ref().and_then(VerifyingKey::key_id) else { continue };
-        if taken.iter().any(|taken| taken == id) {
-            let place: Place = written.value.key_id.as_ref().map_or(written.place, |id| id.place);
-            let reason = format!("two keys have the `kid` {id}");
-            desk.report.error(place, reason, "give each key a `key_id` of its own, or remove the key that is here twice");
+) -> Option<KeyRing> {
+    let mut taken = vec![(signing.verifying().key_id(), signing.verifying().algorithm())];
+    for (written, key) in extra.iter().zip(&verifying) {
+        let name = (key.key_id(), key.algorithm());
+        if taken.contains(&name) {
+            let place = written.value.key_id.as_ref().map_or(written.place, |id| id.place);
+            let algorithm = algorithm_name(key.algorithm());
+            let reason = match key.key_id() {
+                Some(id) => format!("two {algorithm} keys have the `kid` {}", printable(id)),
+                None => format!(
+                    "two {algorithm} keys have no `key_id`: a token cannot say which one signed it"
+                ),
+            };
+            desk.report.error(
+                place,
+                reason,
+                "give each key a `key_id` of its own, and each key once",
+            );
         }
-        taken.push(id.to_owned());
+        taken.push(name);
     }
+    drop(taken);
+    KeyRing::new(signing, verifying).ok()
 }
 
 /// A PEM of an RSA key of 16384 bits has some 13 KiB.

@@ -29,7 +29,7 @@ pub(super) fn upstream(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Upstr
         read.ok()
     });
     let tls = match &raw.tls {
-        Some(table) => tls(table, origin.as_ref(), desk),
+        Some(table) => tls(&table.value, origin.as_ref(), desk),
         None => Some(UpstreamTls::default()),
     };
     let timeout = raw.timeout.as_ref()?.value.0;
@@ -67,7 +67,8 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
     }
     let Some((scheme, rest)) = url.split_once("://") else {
         let is_host = url.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-        let mend = if is_host { format!("write \"http://{}\"", printable(url)) } else { EXAMPLE.into() };
+        let mend =
+            if is_host { format!("write \"http://{}\"", printable(url)) } else { EXAMPLE.into() };
         return fault("has no scheme", mend);
     };
     let https = match scheme.to_ascii_lowercase().as_str() {
@@ -75,13 +76,18 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
         "https" => true,
         other => {
             let mend = nearest(other, SCHEMES)
-                .map_or("use http://, https:// or unix:".to_owned(), |near| format!("did you mean `{near}`?"));
+                .map_or("use http://, https:// or unix:".to_owned(), |near| {
+                    format!("did you mean `{near}`?")
+                });
             return fault(format!("has the unknown scheme `{}`", printable(other)), mend);
         }
     };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
-        return fault("holds a user or a password", "leave out what stands before the @: nothing sends it");
+        return fault(
+            "holds a user or a password",
+            "leave out what stands before the @: nothing sends it",
+        );
     }
     if path.contains('?') {
         return fault("has a query", "end it before the ?: each request brings its own query");
@@ -95,7 +101,12 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
     let name = if is_ipv6 { format!("[{host}]") } else { host.clone() };
     let port = port.unwrap_or(standard);
     let authority = if port == standard { name } else { format!("{name}:{port}") };
-    Ok(Origin { https, address: OriginAddress::Tcp(host, port), authority, base_path: base_path(path)? })
+    Ok(Origin {
+        https,
+        address: OriginAddress::Tcp(host, port),
+        authority,
+        base_path: base_path(path)?,
+    })
 }
 
 fn unix_origin(path: &str) -> Result<Origin, UrlFault> {
@@ -122,7 +133,9 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
             let (host, port) = authority.split_at(end + 1);
             (host, port.strip_prefix(':').or((!port.is_empty()).then_some(port)))
         }
-        None => authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port))),
+        None => {
+            authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)))
+        }
     };
     if host.is_empty() {
         return fault("has no host", EXAMPLE);
@@ -130,7 +143,10 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
     let port = match port {
         None => None,
         Some(text) if text.contains(':') => {
-            return fault("has more than one port", "write IPv6 addresses in brackets: \"http://[::1]:9000\"");
+            return fault(
+                "has more than one port",
+                "write IPv6 addresses in brackets: \"http://[::1]:9000\"",
+            );
         }
         Some(text) => match text.parse::<u16>() {
             Ok(port) if port > 0 && !text.starts_with('+') => Some(port),
@@ -143,7 +159,10 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
     if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         return match address.parse::<Ipv6Addr>() {
             Ok(address) => Ok((address.to_string(), port)),
-            Err(_) => fault("has something other than an IPv6 address in brackets", "write \"http://[::1]:9000\""),
+            Err(_) => fault(
+                "has something other than an IPv6 address in brackets",
+                "write \"http://[::1]:9000\"",
+            ),
         };
     }
     if !host.is_ascii() {
@@ -161,15 +180,25 @@ fn base_path(path: &str) -> Result<String, UrlFault> {
     let path = path.trim_end_matches('/');
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
     if !path.bytes().all(is_plain) {
-        return fault("has a path with characters that may be read in two ways", "use letters, digits, - . _ ~ and /");
+        return fault(
+            "has a path with characters that may be read in two ways",
+            "use letters, digits, - . _ ~ and /",
+        );
     }
     if path.split('/').any(|segment| segment == "." || segment == "..") || path.contains("//") {
-        return fault("has a path with `.`, `..` or an empty segment", "write the path as the upstream sees it");
+        return fault(
+            "has a path with `.`, `..` or an empty segment",
+            "write the path as the upstream sees it",
+        );
     }
     Ok(path.to_owned())
 }
 
-fn tls(raw: &raw::UpstreamTls, origin: Option<&Origin>, desk: &mut Desk<'_>) -> Option<UpstreamTls> {
+fn tls(
+    raw: &raw::UpstreamTls,
+    origin: Option<&Origin>,
+    desk: &mut Desk<'_>,
+) -> Option<UpstreamTls> {
     if origin.is_some_and(|origin| !origin.https) {
         let reason = "the upstream is not https, so its `tls` table has no effect";
         desk.report.warn(raw.place, reason, "write https:// in the url, or remove the table");
@@ -179,13 +208,17 @@ fn tls(raw: &raw::UpstreamTls, origin: Option<&Origin>, desk: &mut Desk<'_>) -> 
         None => None,
         Some(path) => {
             let pem = read_file(&path.value.0, path.place, "ca_file", MOST_CA_BYTES, desk)?;
-            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.expose()).collect();
+            let certificates: Result<Vec<_>, _> =
+                CertificateDer::pem_slice_iter(pem.expose()).collect();
             match certificates {
                 Ok(certificates) if !certificates.is_empty() => {
                     Some(certificates.iter().map(|certificate| certificate.to_vec()).collect())
                 }
                 Ok(_) | Err(_) => {
-                    let reason = format!("`ca_file` {} holds no certificates in PEM", path.value.0.display());
+                    let reason = format!(
+                        "`ca_file` {} holds no certificates in PEM",
+                        path.value.0.display()
+                    );
                     let mend = "give a file with -----BEGIN CERTIFICATE----- in it";
                     desk.report.error(path.place, reason, mend);
                     return None;
@@ -205,7 +238,11 @@ fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
     let text = &name.value.0;
     if ServerName::try_from(text.as_str()).is_err() {
         let reason = format!("`server_name` is no host name: `{}`", printable(text));
-        desk.report.error(name.place, reason, "write a name as it stands in the certificate, as \"api.example.com\"");
+        desk.report.error(
+            name.place,
+            reason,
+            "write a name as it stands in the certificate, as \"api.example.com\"",
+        );
         return None;
     }
     Some(text.clone())
