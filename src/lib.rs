@@ -6,6 +6,7 @@ pub mod config;
 pub mod identity;
 pub mod keys;
 pub mod secret;
+pub mod token;
 
 #[cfg(test)]
 mod testing;
