@@ -1,5 +1,7 @@
 //! tollgate: an authenticating reverse proxy.
 
+pub mod cli;
+
 pub mod clock;
 pub mod config;
 pub mod identity;

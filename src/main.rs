@@ -1,1 +1,7 @@
-fn main() {}
+//! Parse the arguments, run, one exit code.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tollgate::cli::main()
+}
