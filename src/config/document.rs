@@ -122,22 +122,19 @@ fn report_syntax(errors: &[toml::de::Error], text: &str, bom: usize, report: &mu
         }
         last_line = line;
         // What toml says is about the grammar; it does not quote the text.
-        let reason = format!("not valid TOML: {}", error.message().replace('\n', ", "));
+        let reason =
+            format!("not valid TOML: {}", error.message().trim_end_matches(", expected nothing"));
         report.error(Place::File { start, end }, reason, syntax_advice(error.message()));
     }
 }
 
+/// What to do about an error of TOML's grammar.
 fn syntax_advice(message: &str) -> &'static str {
-    if message.contains("duplicate key") {
-        "every key and every [section] may be written once; lists of sections are written [[so]]"
-    } else if message.contains("string values must be quoted") || message.contains("expected value")
-    {
-        "write text between quotes: key = \"text\""
-    } else if message.contains("string") || message.contains("escape") {
-        "text ends with the quote it began with; in \"…\" a backslash is written \\\\, in '…' nothing is escaped"
-    } else {
-        "a line is `key = value`, `[section]`, `[[list of sections]]` or `# a comment`"
-    }
+    let advice = SYNTAX_ADVICE.iter().find(|(part, _)| message.contains(part));
+    advice.map_or(
+        "a line is `key = value`, `[section]`, `[[list of sections]]` or `# a comment`",
+        |(_, advice)| advice,
+    )
 }
 
 fn flatten_table(layer: &mut Layer, path: Vec<String>, table: &DeTable<'_>, bom: usize) {
@@ -327,3 +324,25 @@ const WIDEST_LINE: usize = 120;
 
 /// What is quoted in a sentence is cut beyond this.
 const LONGEST_QUOTE: usize = 80;
+
+/// The first whose beginning is part of toml's message decides.
+const SYNTAX_ADVICE: [(&str, &str); 13] = [
+    (
+        "duplicate key",
+        "a key and a [section] may be written once; lists of sections are written [[so]]",
+    ),
+    ("unclosed inline table", "end the table with }"),
+    ("unclosed array table", "end the header with ]]"),
+    ("unclosed array", "end the list with ]"),
+    ("unclosed table", "end the header with ]"),
+    ("missing comma", "put a comma between two entries"),
+    ("with no value", "write `key = value`"),
+    ("must be quoted", QUOTE),
+    ("opening quote", QUOTE),
+    ("invalid basic string", ESCAPE),
+    ("escape", ESCAPE),
+    ("string", ESCAPE),
+    ("invalid ", QUOTE),
+];
+const QUOTE: &str = "text is written between quotes: key = \"text\"";
+const ESCAPE: &str = "text ends with the quote it began with; a backslash is written \\\\, or the text stands between '…'";

@@ -461,6 +461,9 @@ fn socket(node: &Node, text: &str, report: &mut Report) -> Option<SocketAddr> {
     }
     let what = format!("is no address and port: `{}`", printable(text));
     let mend = match text.rsplit_once(':') {
+        _ if text.parse::<IpAddr>().is_ok_and(|address| address.is_ipv6()) => {
+            format!("write a port too: \"[{text}]:8080\"")
+        }
         Some((_, port)) if port.parse::<u64>().is_ok_and(|port| port > 65_535) => {
             "a port is a number from 0 to 65535; 0 lets the system choose".to_owned()
         }
@@ -470,6 +473,7 @@ fn socket(node: &Node, text: &str, report: &mut Report) -> Option<SocketAddr> {
             format!("write IPv6 addresses in brackets: \"[{}]:{port}\"", printable(host))
         }
         Some(("http" | "https", _)) => "leave the scheme out: \"127.0.0.1:8080\"".to_owned(),
+        None if text.parse::<IpAddr>().is_ok() => format!("write a port too: \"{text}:8080\""),
         None if text.parse::<u16>().is_ok() => format!("write \"127.0.0.1:{text}\""),
         _ => "write an IP address and a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned(),
     };
@@ -583,7 +587,7 @@ pub(crate) fn show_duration(milliseconds: u64) -> String {
 }
 
 /// The shortest exact way to write so many bytes.
-pub(crate) fn show_size(bytes: u64) -> String {
+fn show_size(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let fits = units.iter().find(|(_, factor)| bytes >= *factor && bytes % factor == 0);
     fits.map_or_else(|| bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))

@@ -52,7 +52,7 @@ pub(super) fn choose<'k, 'r>(
     let mut written = written.into_iter().filter(|(_, written)| layer(written.place()) == top);
     let first = written.next()?;
     for (key, other) in written {
-        let reason = format!("both `{}` and `{key}` are set; the first one at", first.0);
+        let reason = format!("`{key}` and `{}` exclude each other; the latter stands at", first.0);
         desk.report.clash(other.place(), first.1.place(), reason, "keep one of the two");
     }
     Some(first)
