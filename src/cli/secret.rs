@@ -26,7 +26,7 @@ pub enum SecretError {
     /// More than one line.
     #[error("there is more than one line on standard input; a secret is one line")]
     Lines,
-    /// More than [`MAX_SECRET`] bytes.
+    /// More than 1 KiB.
     #[error("the secret is longer than {MAX_SECRET} bytes")]
     TooLong,
     /// Argon2 failed.
