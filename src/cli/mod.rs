@@ -259,6 +259,24 @@ fn sources(
     Ok(sources)
 }
 
+/// Says in one sentence what is wrong with the input.
+pub(crate) fn wrong(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::from(WRONG)
+}
+
+/// The end of a command: silent where it went well, else the error and its causes in one sentence.
+pub(crate) fn finished(outcome: Result<(), impl std::error::Error>) -> ExitCode {
+    let Err(fault) = outcome else { return ExitCode::SUCCESS };
+    let mut text = fault.to_string();
+    let mut cause = fault.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    wrong(&text)
+}
+
 fn complain(faults: &Faults) {
     eprint!("{}", faults.render(coloured()));
 }
