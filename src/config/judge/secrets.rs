@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::Desk;
-use crate::config::document::printable;
+use crate::config::excerpt::printable;
 use crate::config::node::Place;
 use crate::config::shape::At;
 use crate::config::value::{FilePath, Hidden};

@@ -119,7 +119,7 @@ fn keys_can_be_rotated() {
     let other = crate::keys::generate(crate::keys::Algorithm::ES256).unwrap();
     let text = format!(
         "{}\n[[token.previous_keys]]\nalgorithm = 'ES256'\nkey = '''\n{}'''\n[[token.next_keys]]\nalgorithm = 'HS256'\nkey_id = '2'\nkey = 'hex:8f1c0e5a7b3d9264f0a1c2e3b4d5968778695a4b3c2d1e0f1f2e3d4c5b6a7988'\n",
-        SMALL.replace("[[clients]]", "[[clients]]"),
+        SMALL,
         other.text.expose()
     );
     let token = load_text(text.clone(), &[]).unwrap().settings.token.unwrap();
