@@ -4,7 +4,8 @@ use std::ffi::OsString;
 
 use zeroize::Zeroizing;
 
-use super::document::{Source, printable};
+use super::document::Source;
+use super::excerpt::printable;
 use super::fault::nearest;
 use super::layers::Layer;
 use super::mask::holds_key_material;

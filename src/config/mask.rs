@@ -30,10 +30,11 @@ pub(super) fn by_tree(
     // What is left between keys and values is punctuation and comments.
     spoken_for.sort_by_key(|range| range.start);
     let mut from = 0;
-    for range in spoken_for.into_iter().chain([text.len()..text.len()]) {
+    for range in spoken_for {
         hidden.extend(comments(text, from..range.start));
         from = from.max(range.end);
     }
+    hidden.extend(comments(text, from..text.len()));
     hidden.sort_by_key(|hidden| hidden.range.start);
     hidden
 }

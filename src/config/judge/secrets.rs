@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::Desk;
-use crate::config::document::printable;
+use crate::config::excerpt::printable;
 use crate::config::node::Place;
 use crate::config::shape::At;
 use crate::config::value::{FilePath, Hidden};
@@ -148,7 +148,7 @@ pub(super) fn placeholder(text: &str) -> Option<&'static str> {
         return Some("is one character again and again");
     }
     let text = text.trim();
-    let bracketed = [("${", "}"), ("{{", "}}"), ("<", ">"), ("$(", ")"), ("%", "%"), ("[", "]")];
+    let bracketed = [("${", "}"), ("{{", "}}"), ("<", ">"), ("$(", ")")];
     if bracketed.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close)) {
         return Some("is a template that nothing has filled in");
     }

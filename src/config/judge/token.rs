@@ -8,7 +8,7 @@ use jsonwebtoken::Algorithm;
 
 use super::Desk;
 use super::secrets::{Found, Search, Written, choose, find, placeholder};
-use crate::config::document::printable;
+use crate::config::excerpt::printable;
 use crate::config::raw;
 use crate::config::settings::Token;
 use crate::config::shape::At;

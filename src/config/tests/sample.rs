@@ -97,7 +97,7 @@ const CHANGES: [(&str, &str); 44] = [
     ("clients.0.scopes", "[\"b\"]"),
     ("clients.0.audience", "\"b\""),
     ("clients.0.expires_in", "11"),
-    ("clients.0.claims", "{ b = 1 }"),
+    ("clients.0.claims.*", "{ b = 1 }"),
     ("clients.0.disabled", "true"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
