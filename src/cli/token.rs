@@ -26,7 +26,14 @@ pub(super) fn main(args: &TokenArgs) -> ExitCode {
             match settings(config, &[], None) {
                 Ok((_, loaded)) => {
                     let out = &mut io::stdout().lock();
-                    finished(issue(&loaded.settings, client, scope.as_deref(), expires_in, now, out))
+                    finished(issue(
+                        &loaded.settings,
+                        client,
+                        scope.as_deref(),
+                        expires_in,
+                        now,
+                        out,
+                    ))
                 }
                 Err(code) => code,
             }
@@ -36,16 +43,20 @@ pub(super) fn main(args: &TokenArgs) -> ExitCode {
             if token == "-" {
                 text.clear();
                 // a longer one is refused as too large, which is what it is
-                if let Err(fault) = io::stdin().lock().take(2 * MAX_TOKEN as u64).read_to_string(&mut text) {
+                if let Err(fault) =
+                    io::stdin().lock().take(2 * MAX_TOKEN as u64).read_to_string(&mut text)
+                {
                     return wrong(&format!("standard input cannot be read: {fault}"));
                 }
             }
             match settings(config, &[], None) {
-                Ok((_, loaded)) => match inspect(&loaded.settings, &text, now, &mut io::stdout().lock()) {
-                    Ok(true) => ExitCode::SUCCESS,
-                    Ok(false) => ExitCode::from(WRONG),
-                    Err(fault) => wrong(&format!("writing failed: {fault}")),
-                },
+                Ok((_, loaded)) => {
+                    match inspect(&loaded.settings, &text, now, &mut io::stdout().lock()) {
+                        Ok(true) => ExitCode::SUCCESS,
+                        Ok(false) => ExitCode::from(WRONG),
+                        Err(fault) => wrong(&format!("writing failed: {fault}")),
+                    }
+                }
                 Err(code) => code,
             }
         }
@@ -54,7 +65,7 @@ pub(super) fn main(args: &TokenArgs) -> ExitCode {
 
 /// Why no token was written.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenCommandError {
+pub(super) enum TokenCommandError {
     /// It could not be minted.
     #[error("no token was issued")]
     Issue(#[from] IssueError),
@@ -67,7 +78,7 @@ pub enum TokenCommandError {
 ///
 /// # Errors
 /// [`TokenCommandError`], by variant.
-pub fn issue(
+pub(super) fn issue(
     settings: &Settings,
     client: &str,
     scope: Option<&str>,
@@ -83,7 +94,7 @@ pub fn issue(
 ///
 /// # Errors
 /// If writing fails.
-pub fn inspect(
+pub(super) fn inspect(
     settings: &Settings,
     token: &str,
     now: u64,
