@@ -30,6 +30,8 @@ use crate::observe::Record;
 struct State {
     wire: Wire,
     scanned: usize,
+    /// The first byte of the awaited head has come.
+    head_begun: bool,
     deadline: Deadline,
     /// The body of the current request.
     body: Decoder,
@@ -374,6 +376,7 @@ impl State {
         Self {
             wire: Wire::new(stream),
             scanned: 0,
+            head_begun: true, // the first head is waited for from the accept on
             deadline,
             body: Decoder::empty(),
             owes_continue: false,
@@ -384,15 +387,16 @@ impl State {
         }
     }
 
-    /// The next head. `first`: the deadline has run since the connection was accepted.
+    /// The next head. The deadline of the first has run since the connection was accepted; a further one may be
+    /// waited for longer, but once begun it has to come as fast.
     fn poll_head(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Head> {
-        if !first && self.scanned == 0 {
-            // both waits of a further request begin here: for its first byte, then for the rest
-            self.begin_head_wait();
+        if !self.head_begun {
+            self.begin_wait();
         }
         loop {
             if !self.wire.input.is_empty() {
-                if !first && self.scanned == 0 {
+                if !self.head_begun {
+                    self.head_begun = true;
                     self.deadline.set(Some(
                         self.worker.clock.monotonic() + self.worker.limits.header_timeout,
                     ));
@@ -403,6 +407,7 @@ impl State {
                     self.worker.limits.max_header_size,
                 ) {
                     Ok(Some(head)) => {
+                        self.head_begun = false;
                         self.deadline.set(None);
                         return Poll::Ready(Head::Request(Box::new(head)));
                     }
@@ -416,20 +421,13 @@ impl State {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => {
+                Poll::Pending if self.wire.input.is_empty() && self.worker.draining.get() => {
                     return Poll::Ready(Head::Over);
                 }
                 Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
                 Poll::Pending if self.wire.input.is_empty() => return Poll::Ready(Head::Over),
                 Poll::Pending => return Poll::Ready(Head::TooSlow),
             }
-        }
-    }
-
-    fn begin_head_wait(&mut self) {
-        if self.deadline.is_unset() {
-            self.deadline
-                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
         }
     }
 
