@@ -30,7 +30,10 @@ use crate::observe::Record;
 struct State {
     wire: Wire,
     scanned: usize,
+    /// How long the peer may be silent.
     deadline: Deadline,
+    /// How long the peer may take nothing of an answer.
+    stall: Deadline,
     /// The body of the current request.
     body: Decoder,
     /// `100 Continue` is owed as soon as the body is asked for.
@@ -272,7 +275,7 @@ fn poll_write(
         let mut progress = 0;
         let flushed = this.wire.poll_flush(cx, &mut progress);
         if progress > 0 || this.wire.is_flushed() {
-            this.deadline.set(None);
+            this.stall.set(None);
         }
         match flushed {
             Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
@@ -283,8 +286,12 @@ fn poll_write(
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
-                this.begin_wait();
-                return if this.poll_too_late(cx) { Poll::Ready(Err(())) } else { Poll::Pending };
+                if this.stall.is_unset() {
+                    this.stall
+                        .set(Some(this.worker.clock.monotonic() + this.worker.limits.idle_timeout));
+                }
+                let over = this.worker.ending.get() || this.stall.poll_passed(cx);
+                return if over { Poll::Ready(Err(())) } else { Poll::Pending };
             }
         }
     }
@@ -375,6 +382,7 @@ impl State {
             wire: Wire::new(stream),
             scanned: 0,
             deadline,
+            stall: Deadline::default(),
             body: Decoder::empty(),
             owes_continue: false,
             received: 0,
