@@ -32,7 +32,10 @@ struct State {
     scanned: usize,
     /// The first byte of the awaited head has come.
     head_begun: bool,
+    /// How long the peer may be silent.
     deadline: Deadline,
+    /// How long the peer may take nothing of an answer.
+    stall: Deadline,
     /// The body of the current request.
     body: Decoder,
     /// `100 Continue` is owed as soon as the body is asked for.
@@ -274,7 +277,7 @@ fn poll_write(
         let mut progress = 0;
         let flushed = this.wire.poll_flush(cx, &mut progress);
         if progress > 0 || this.wire.is_flushed() {
-            this.deadline.set(None);
+            this.stall.set(None);
         }
         match flushed {
             Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
@@ -285,8 +288,12 @@ fn poll_write(
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
-                this.begin_wait();
-                return if this.poll_too_late(cx) { Poll::Ready(Err(())) } else { Poll::Pending };
+                if this.stall.is_unset() {
+                    this.stall
+                        .set(Some(this.worker.clock.monotonic() + this.worker.limits.idle_timeout));
+                }
+                let over = this.worker.ending.get() || this.stall.poll_passed(cx);
+                return if over { Poll::Ready(Err(())) } else { Poll::Pending };
             }
         }
     }
@@ -378,6 +385,7 @@ impl State {
             scanned: 0,
             head_begun: true, // the first head is waited for from the accept on
             deadline,
+            stall: Deadline::default(),
             body: Decoder::empty(),
             owes_continue: false,
             received: 0,
