@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use tollgate::demo::SampleApi;
 
+/// Method, path, headers, body; the status.
+type Case =
+    (&'static str, &'static str, &'static [(&'static str, &'static str)], &'static [u8], u16);
+
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json; charset=utf-8")];
 
 fn get(to: SocketAddr, path: &str) -> plain_http::Reply {
@@ -61,7 +65,7 @@ fn a_refusal_is_a_problem_in_json_and_changes_nothing() {
     let api = SampleApi::start().unwrap();
     let to = api.address();
     let messi = br#"{"squadNumber": 10, "firstName": "L", "lastName": "M"}"#.as_slice();
-    let cases: &[(&str, &str, &[(&str, &str)], &[u8], u16)] = &[
+    let cases: &[Case] = &[
         ("GET", "/nothing", &[], b"", 404),
         ("GET", "/players/27", &[], b"", 404),
         ("GET", "/players/ten", &[], b"", 404),

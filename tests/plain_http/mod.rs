@@ -57,8 +57,8 @@ pub(crate) fn send(
 /// Sends these very bytes and reads one answer.
 pub(crate) fn exchange(to: SocketAddr, bytes: &[u8], without_body: bool) -> Reply {
     let mut stream = TcpStream::connect(to).expect("a connection");
-    stream.set_read_timeout(Some(LONGEST_WAIT)).unwrap();
-    stream.set_write_timeout(Some(LONGEST_WAIT)).unwrap();
+    stream.set_read_timeout(Some(LONGEST_WAIT)).expect("a time-out above zero");
+    stream.set_write_timeout(Some(LONGEST_WAIT)).expect("a time-out above zero");
     // A server that has refused already may close before it has read everything.
     let _ = stream.write_all(bytes);
     let mut raw = Vec::new();
