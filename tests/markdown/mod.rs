@@ -10,7 +10,7 @@
 //! | `<!-- test: 200 401 -->` | commands that succeed, whose `curl`s get these statuses in this order |
 //! | `<!-- test: file NAME -->` | the content of a file, written before the next command |
 //! | `<!-- test: check -->` | a `gateway.toml` that `tollgate check` accepts |
-//! | `<!-- test: output TEXT -->` | shown, not run: each line of it stands in what the commands so far have printed |
+//! | `<!-- test: output -->` | shown, not run: each line of it was printed, `…` standing for anything |
 //! | `<!-- test: not run: WHY -->` | not run |
 //!
 //! All commands of a document run in one bash, in order, in a folder that looks like the root of the repository and is
@@ -224,6 +224,20 @@ fn judge(document: &str, blocks: &[Block], report: &str, said: &str) {
             assert_eq!(statuses.join(" "), wanted, "statuses of {told}");
         }
     }
+}
+
+/// Whether `line` is `wanted`, in which `…` stands for anything.
+fn alike(line: &str, wanted: &str) -> bool {
+    let mut parts = wanted.split('…');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = line.strip_prefix(first) else { return false };
+    let parts: Vec<&str> = parts.collect();
+    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
+    for part in between {
+        let Some((_, after)) = rest.split_once(part) else { return false };
+        rest = after;
+    }
+    rest.ends_with(last)
 }
 
 fn path_with_binary() -> String {
