@@ -1,8 +1,40 @@
 //! `gateway.toml`, the environment and the flags: layered, judged, and turned into [`Settings`].
+//!
+//! The way of a setting: [`load`] takes the file (`document`), the variables and the flags (`environment`), lays them over
+//! one another (`layers`), reads the tree by the declarations of every key (`raw`, `shape`, `value`) and judges what one
+//! key alone cannot tell (`judge`). Whatever is wrong is collected (`report`) and told at once (`fault`).
+//!
+//! Invariant: no fault, warning or setting shows a secret (`mask`), and there is no [`Settings`] with a fault in it.
 
+mod document;
+mod environment;
+mod fault;
+mod judge;
+mod layers;
+mod load;
+mod mask;
+mod node;
+mod raw;
+mod report;
+mod schema;
 mod settings;
+mod shape;
+mod value;
 
+#[cfg(test)]
+mod tests;
+
+pub use fault::{Fault, Faults, Severity};
+pub use load::{Loaded, NotFound, Sources, find_file, load};
+pub use schema::schema;
 pub use settings::{
     Admin, AuthorizationHeader, Client, ClientSecret, Identity, Listen, Log, Origin, OriginAddress,
     SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
 };
+
+pub(crate) use value::{algorithm_name, show_duration, show_size};
+
+/// The signing key of the sample `gateway.toml`: good for trying out, and warned of.
+const SAMPLE_KEY: &str = "base64:kB9MIXvz2SAvLYiBoDwsTPPF7D7evSuO0T1gzNROIAU";
+/// The client secret of the sample `gateway.toml`.
+const SAMPLE_SECRET: &str = "fBLO5v3aRQ95AlYuklYg6nArWX63lexe";

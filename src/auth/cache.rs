@@ -1,0 +1,180 @@
+//! Tokens that this worker has verified lately, so that a token is verified once and not for every request.
+//!
+//! Invariant: only what passed every check is here; the whole token is compared, never its hash alone;
+//! `exp` and `nbf` are looked at again on every hit. A cache lives no longer than the keys and the settings
+//! it was filled under.
+
+use std::rc::Rc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::Caller;
+
+/// Two generations: what was used since the last turn, and what was used before it. A turn drops the older.
+pub(super) struct Cache {
+    young: HashMap<Box<[u8]>, Entry, RandomState>,
+    old: HashMap<Box<[u8]>, Entry, RandomState>,
+    young_bytes: usize,
+    leeway: u64,
+}
+
+struct Entry {
+    caller: Rc<Caller>,
+    /// As [`crate::identity::Principal`] has them.
+    expires_at: u64,
+    not_before: u64,
+}
+
+impl Cache {
+    pub(super) fn new(leeway: u64) -> Self {
+        let (young, old) = (HashMap::default(), HashMap::default());
+        Self { young, old, young_bytes: 0, leeway }
+    }
+
+    /// Whom `token` speaks for, if that is known and holds at `now`. Allocates nothing.
+    pub(super) fn find(&mut self, token: &[u8], now: u64) -> Option<Rc<Caller>> {
+        if let Some(entry) = self.young.get(token) {
+            return entry.holds(now, self.leeway).then(|| Rc::clone(&entry.caller));
+        }
+        let entry = self.old.get(token)?;
+        if !entry.holds(now, self.leeway) {
+            return None;
+        }
+        let caller = Rc::clone(&entry.caller);
+        let weight = weight(token);
+        // It survives the next turn, unless there is no room made for it yet.
+        if self.young.len() < self.young.capacity()
+            && self.has_room(weight)
+            && let Some((token, entry)) = self.old.remove_entry(token)
+        {
+            self.young.insert(token, entry);
+            self.young_bytes += weight;
+        }
+        Some(caller)
+    }
+
+    /// Remembers that `token` passed every check as `caller`.
+    pub(super) fn insert(&mut self, token: &[u8], caller: &Rc<Caller>) {
+        let weight = weight(token);
+        if !self.has_room(weight) {
+            std::mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
+            self.young_bytes = 0;
+        }
+        let principal = &caller.principal;
+        let not_before = principal.not_before.unwrap_or(0);
+        let (expires_at, caller) = (principal.expires_at, Rc::clone(caller));
+        if self.young.insert(token.into(), Entry { caller, expires_at, not_before }).is_none() {
+            self.young_bytes += weight;
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&mut self) {
+        *self = Self::new(self.leeway);
+    }
+
+    fn has_room(&self, weight: usize) -> bool {
+        self.young.len() < MAX_ENTRIES / 2 && self.young_bytes + weight <= MAX_BYTES / 2
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.young.len() + self.old.len()
+    }
+}
+
+impl Entry {
+    const fn holds(&self, now: u64, leeway: u64) -> bool {
+        now < self.expires_at.saturating_add(leeway)
+            && self.not_before <= now.saturating_add(leeway)
+    }
+}
+
+/// About what an entry holds: the token, its claims as a tree, the headers made of them.
+const fn weight(token: &[u8]) -> usize {
+    512 + 4 * token.len()
+}
+
+/// For each worker, over both generations. More tokens than this in use at once are verified again now and then.
+const MAX_ENTRIES: usize = 16 * 1024;
+/// For each worker, over both generations.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use serde_json::Map;
+
+    use super::{Cache, MAX_BYTES, MAX_ENTRIES, weight};
+    use crate::auth::Caller;
+    use crate::identity::{Principal, Scopes};
+
+    fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
+        let principal = Principal {
+            issuer: String::new(),
+            subject: None,
+            client_id: None,
+            scopes: Scopes::default(),
+            expires_at,
+            not_before,
+            token_id: None,
+            claims: Map::new(),
+        };
+        Rc::new(Caller { principal, identity: Vec::new() })
+    }
+
+    #[test]
+    fn exp_and_nbf_are_looked_at_on_every_hit() {
+        let mut cache = Cache::new(60);
+        cache.insert(b"token", &caller(Some(1_000), 2_000));
+        assert!(cache.find(b"token", 939).is_none());
+        assert!(cache.find(b"token", 940).is_some());
+        assert!(cache.find(b"token", 2_059).is_some());
+        assert!(cache.find(b"token", 2_060).is_none());
+        cache.insert(b"forever", &caller(None, u64::MAX));
+        assert!(cache.find(b"forever", u64::MAX - 1).is_some());
+    }
+
+    #[test]
+    fn another_token_of_any_likeness_is_not_found() {
+        let mut cache = Cache::new(0);
+        cache.insert(b"token", &caller(None, 10));
+        for other in [&b"toke"[..], b"token ", b"Token", b"tokeN", b""] {
+            assert!(cache.find(other, 1).is_none());
+        }
+    }
+
+    #[test]
+    fn the_number_of_entries_is_bounded_and_the_used_ones_survive() {
+        let mut cache = Cache::new(0);
+        cache.insert(b"busy", &caller(None, 10));
+        for number in 0..3 * MAX_ENTRIES {
+            cache.insert(&number.to_be_bytes(), &caller(None, 10));
+            assert!(cache.find(b"busy", 1).is_some(), "{number}");
+            assert!(cache.len() <= MAX_ENTRIES);
+        }
+    }
+
+    #[test]
+    fn the_number_of_bytes_is_bounded() {
+        let mut cache = Cache::new(0);
+        let mut token = [0; 8 * 1024];
+        for number in 0..2_000_u32 {
+            token[..4].copy_from_slice(&number.to_be_bytes());
+            cache.insert(&token, &caller(None, 10));
+            assert!(cache.len() * weight(&token) <= MAX_BYTES);
+        }
+        assert!(cache.len() > 100);
+    }
+
+    #[test]
+    fn clearing_forgets_everything() {
+        let mut cache = Cache::new(0);
+        cache.insert(b"token", &caller(None, 10));
+        cache.clear();
+        assert!(cache.find(b"token", 1).is_none());
+    }
+}

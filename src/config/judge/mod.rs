@@ -1,0 +1,121 @@
+//! From what was written to what the program runs on: what one key alone cannot tell is judged here.
+
+mod clients;
+mod identity;
+mod listeners;
+mod secrets;
+mod token;
+mod upstream;
+
+use std::path::Path;
+
+pub(super) use secrets::{mend, why};
+
+use super::node::Place;
+use super::raw::{self, Root};
+use super::report::Report;
+use super::settings::{Log, Settings};
+use super::shape::At;
+use super::value::{LogFormat, Text};
+use super::{document::printable, fault::nearest};
+
+/// What a judgement needs besides the text.
+pub(super) struct Desk<'d> {
+    /// Where relative paths begin: the folder of the file.
+    pub(super) folder: &'d Path,
+    /// Seconds since 1970.
+    pub(super) now: u64,
+    pub(super) report: &'d mut Report,
+}
+
+/// The settings; `None` after every fault was reported.
+pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
+    let server = raw.server.as_ref().and_then(|server| listeners::server(&server.value, desk));
+    let admin = raw.admin.as_ref().map(|admin| listeners::admin(&admin.value, desk));
+    let upstream = match &raw.upstream {
+        Some(upstream) => upstream::upstream(&upstream.value, desk),
+        None => {
+            if !raw.given.has("upstream") {
+                upstream::missing(Place::End, desk);
+            }
+            None
+        }
+    };
+    let token = raw.token.as_ref().map(|token| token::token(&token.value, desk));
+    let clients = raw.clients.as_ref().and_then(|clients| clients::clients(&clients.value, desk));
+    let identity =
+        raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
+    listeners::apart(raw, upstream.as_ref(), desk);
+    whether_somebody_can_get_a_token(raw, desk);
+    if !desk.report.is_clean() {
+        return None;
+    }
+    Some(Settings {
+        server: server?,
+        upstream: upstream?,
+        token: match token {
+            Some(token) => Some(token?),
+            None => None,
+        },
+        clients: clients?,
+        identity: identity?,
+        admin: match admin {
+            Some(admin) => Some(admin?),
+            None => None,
+        },
+        log: log?,
+    })
+}
+
+fn whether_somebody_can_get_a_token(raw: &Root, desk: &mut Desk<'_>) {
+    let Some(clients) = &raw.clients else { return };
+    let enabled = |client: &At<raw::Client>| {
+        client.value.disabled.as_ref().is_none_or(|disabled| !disabled.value)
+    };
+    match &raw.token {
+        Some(token) if !clients.value.iter().any(enabled) => desk.report.warn(
+            token.place,
+            "nobody can get a token: there is no client that is not disabled",
+            "add one: [[clients]] with an id, a secret and scopes",
+        ),
+        None if !clients.value.is_empty() && !raw.given.has("token") => desk.report.warn(
+            clients.place,
+            "nobody can get a token: there are clients and no [token] table",
+            "add [token] with an issuer, an audience and a key",
+        ),
+        Some(_) | None => {}
+    }
+}
+
+fn log(raw: &raw::Log, desk: &mut Desk<'_>) -> Option<Log> {
+    let level = raw.level.as_ref().and_then(|level| log_level(level, desk));
+    Some(Log {
+        json: raw.format.as_ref()?.value == LogFormat::Json,
+        level: level?,
+        access: raw.access.as_ref()?.value,
+    })
+}
+
+/// `info`, or a list of levels and `target=level`.
+fn log_level(level: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
+    let text = &level.value.0;
+    for part in text.split(',') {
+        let word = part.rsplit_once('=').map_or(part, |(_, word)| word).trim();
+        if !LEVELS.contains(&word.to_ascii_lowercase().as_str()) {
+            let mend = nearest(word, LEVELS).map_or_else(
+                || {
+                    "use error, warn, info, debug, trace or off, or `info,tollgate=debug`"
+                        .to_owned()
+                },
+                |nearest| format!("did you mean `{nearest}`?"),
+            );
+            let reason = format!("unknown log level `{}`", printable(word));
+            desk.report.error(level.place, reason, mend);
+            return None;
+        }
+    }
+    Some(text.clone())
+}
+
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];

@@ -1,0 +1,310 @@
+//! `[upstream]`: the URL taken apart, and the certificates to trust.
+
+use std::net::Ipv6Addr;
+use std::path::PathBuf;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+
+use super::Desk;
+use super::secrets::read_file;
+use crate::config::document::printable;
+use crate::config::fault::nearest;
+use crate::config::node::Place;
+use crate::config::raw;
+use crate::config::settings::{Origin, OriginAddress, Upstream, UpstreamTls};
+use crate::config::shape::At;
+use crate::config::value::Text;
+
+/// `[upstream]`.
+pub(super) fn upstream(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Upstream> {
+    if !raw.given.has("url") {
+        missing(raw.place, desk);
+    }
+    let origin = raw.url.as_ref().and_then(|url| {
+        let read = origin(&url.value.0);
+        if let Err((reason, mend)) = &read {
+            desk.report.error(url.place, format!("the upstream's `url` {reason}"), mend);
+        }
+        read.ok()
+    });
+    let tls = match &raw.tls {
+        Some(table) => tls(&table.value, origin.as_ref(), desk),
+        None => Some(UpstreamTls::default()),
+    };
+    let timeout = raw.timeout.as_ref()?.value.0;
+    Some(Upstream {
+        origin: origin?,
+        connect_timeout: raw.connect_timeout.as_ref()?.value.0,
+        timeout: (!timeout.is_zero()).then_some(timeout),
+        idle_timeout: raw.idle_timeout.as_ref()?.value.0,
+        preserve_host: raw.preserve_host.as_ref()?.value,
+        retries: u32::try_from(raw.retries.as_ref()?.value.0).ok()?,
+        tls: tls?,
+    })
+}
+
+/// The fault of a configuration that does not say where requests go.
+pub(super) fn missing(place: Place, desk: &mut Desk<'_>) {
+    desk.report.error(
+        place,
+        "there is no upstream: nothing says where requests go",
+        "add [upstream] with url = \"http://127.0.0.1:9000\", or set TOLLGATE_UPSTREAM__URL, or give --upstream",
+    );
+}
+
+/// What is wrong with a URL, and the mend. Neither quotes its credentials.
+type UrlFault = (String, String);
+
+fn fault<T>(reason: impl Into<String>, mend: impl Into<String>) -> Result<T, UrlFault> {
+    Err((reason.into(), mend.into()))
+}
+
+/// Takes an upstream's URL apart.
+fn origin(url: &str) -> Result<Origin, UrlFault> {
+    if let Some(path) = url.strip_prefix("unix:") {
+        return unix_origin(path);
+    }
+    let Some((scheme, rest)) = url.split_once("://") else {
+        let is_host = url.split_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let mend =
+            if is_host { format!("write \"http://{}\"", printable(url)) } else { EXAMPLE.into() };
+        return fault("has no scheme", mend);
+    };
+    let https = match scheme.to_ascii_lowercase().as_str() {
+        "http" => false,
+        "https" => true,
+        other => {
+            let mend = nearest(other, SCHEMES)
+                .map_or("use http://, https:// or unix:".to_owned(), |near| {
+                    format!("did you mean `{near}`?")
+                });
+            return fault(format!("has the unknown scheme `{}`", printable(other)), mend);
+        }
+    };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    if authority.contains('@') {
+        return fault(
+            "holds a user or a password",
+            "leave out what stands before the @: nothing sends it",
+        );
+    }
+    if path.contains('?') {
+        return fault("has a query", "end it before the ?: each request brings its own query");
+    }
+    if path.contains('#') {
+        return fault("has a fragment", "end it before the #: fragments are never sent");
+    }
+    let (host, port) = host_and_port(authority)?;
+    let standard = if https { 443 } else { 80 };
+    let is_ipv6 = host.contains(':');
+    let name = if is_ipv6 { format!("[{host}]") } else { host.clone() };
+    let port = port.unwrap_or(standard);
+    let authority = if port == standard { name } else { format!("{name}:{port}") };
+    Ok(Origin {
+        https,
+        address: OriginAddress::Tcp(host, port),
+        authority,
+        base_path: base_path(path)?,
+    })
+}
+
+fn unix_origin(path: &str) -> Result<Origin, UrlFault> {
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if path.is_empty() || path.contains(['\0', '?', '#']) {
+        return fault("names no socket", "write \"unix:/run/api.sock\"");
+    }
+    if path.len() > LONGEST_SOCKET_PATH {
+        let mend = format!("the system takes paths of at most {LONGEST_SOCKET_PATH} bytes");
+        return fault("is too long for the path of a socket", mend);
+    }
+    Ok(Origin {
+        https: false,
+        address: OriginAddress::Unix(PathBuf::from(path)),
+        authority: "localhost".to_owned(),
+        base_path: String::new(),
+    })
+}
+
+/// The host, in lower case and without brackets, and the port if there is one.
+fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
+    let (host, port) = match authority.rfind(']') {
+        Some(end) => {
+            let (host, port) = authority.split_at(end + 1);
+            (host, port.strip_prefix(':').or((!port.is_empty()).then_some(port)))
+        }
+        None => {
+            authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)))
+        }
+    };
+    if host.is_empty() {
+        return fault("has no host", EXAMPLE);
+    }
+    let port = match port {
+        None => None,
+        Some(text) if text.contains(':') => {
+            return fault(
+                "has more than one port",
+                "write IPv6 addresses in brackets: \"http://[::1]:9000\"",
+            );
+        }
+        Some(text) => match text.parse::<u16>() {
+            Ok(port) if port > 0 && !text.starts_with('+') => Some(port),
+            Ok(_) | Err(_) => {
+                let reason = format!("has the impossible port `{}`", printable(text));
+                return fault(reason, "a port is a number from 1 to 65535");
+            }
+        },
+    };
+    if let Some(address) = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        return match address.parse::<Ipv6Addr>() {
+            Ok(address) => Ok((address.to_string(), port)),
+            Err(_) => fault(
+                "has something other than an IPv6 address in brackets",
+                "write \"http://[::1]:9000\"",
+            ),
+        };
+    }
+    if !host.is_ascii() {
+        return fault("has a host with letters beyond ASCII", "write it in punycode, as \"xn--…\"");
+    }
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if !host.bytes().all(is_host) || host.len() > LONGEST_HOST || host.contains("..") {
+        return fault(format!("has the impossible host `{}`", printable(host)), EXAMPLE);
+    }
+    Ok((host.to_ascii_lowercase(), port))
+}
+
+/// What is put before each path: empty, or with a slash at its beginning and none at its end.
+fn base_path(path: &str) -> Result<String, UrlFault> {
+    let path = path.trim_end_matches('/');
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+    if !path.bytes().all(is_plain) {
+        return fault(
+            "has a path with characters that may be read in two ways",
+            "use letters, digits, - . _ ~ and /",
+        );
+    }
+    if path.split('/').any(|segment| segment == "." || segment == "..") || path.contains("//") {
+        return fault(
+            "has a path with `.`, `..` or an empty segment",
+            "write the path as the upstream sees it",
+        );
+    }
+    Ok(path.to_owned())
+}
+
+fn tls(
+    raw: &raw::UpstreamTls,
+    origin: Option<&Origin>,
+    desk: &mut Desk<'_>,
+) -> Option<UpstreamTls> {
+    if origin.is_some_and(|origin| !origin.https) {
+        let reason = "the upstream is not https, so its `tls` table has no effect";
+        desk.report.warn(raw.place, reason, "write https:// in the url, or remove the table");
+    }
+    let roots = match &raw.ca_file {
+        None if raw.given.has("ca_file") => return None,
+        None => None,
+        Some(path) => {
+            let pem = read_file(&path.value.0, path.place, "ca_file", MOST_CA_BYTES, desk)?;
+            let certificates: Result<Vec<_>, _> =
+                CertificateDer::pem_slice_iter(pem.expose()).collect();
+            match certificates {
+                Ok(certificates) if !certificates.is_empty() => {
+                    Some(certificates.iter().map(|certificate| certificate.to_vec()).collect())
+                }
+                Ok(_) | Err(_) => {
+                    let reason = format!(
+                        "`ca_file` {} holds no certificates in PEM",
+                        path.value.0.display()
+                    );
+                    let mend = "give a file with -----BEGIN CERTIFICATE----- in it";
+                    desk.report.error(path.place, reason, mend);
+                    return None;
+                }
+            }
+        }
+    };
+    let server_name = match &raw.server_name {
+        None if raw.given.has("server_name") => return None,
+        None => None,
+        Some(name) => Some(self::server_name(name, desk)?),
+    };
+    Some(UpstreamTls { roots, server_name })
+}
+
+fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
+    let text = &name.value.0;
+    if ServerName::try_from(text.as_str()).is_err() {
+        let reason = format!("`server_name` is no host name: `{}`", printable(text));
+        desk.report.error(
+            name.place,
+            reason,
+            "write a name as it stands in the certificate, as \"api.example.com\"",
+        );
+        return None;
+    }
+    Some(text.clone())
+}
+
+const SCHEMES: [&str; 3] = ["http", "https", "unix"];
+const EXAMPLE: &str = "write a URL such as \"http://127.0.0.1:9000\"";
+
+/// `sun_path` holds 108 bytes with the final NUL (unix(7)).
+const LONGEST_SOCKET_PATH: usize = 107;
+/// RFC 1035 §2.3.4.
+const LONGEST_HOST: usize = 253;
+/// A system's whole collection has some 250 KiB.
+const MOST_CA_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::origin;
+    use crate::config::settings::OriginAddress;
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let read = origin("https://API.example.com:8443/v1/").unwrap();
+        assert!(read.https);
+        assert_eq!(read.address, OriginAddress::Tcp("api.example.com".into(), 8443));
+        assert_eq!(read.authority, "api.example.com:8443");
+        assert_eq!(read.base_path, "/v1");
+        let read = origin("http://[::1]:80").unwrap();
+        assert_eq!(read.address, OriginAddress::Tcp("::1".into(), 80));
+        assert_eq!((read.authority.as_str(), read.base_path.as_str()), ("[::1]", ""));
+        let read = origin("unix:/run/api.sock").unwrap();
+        assert_eq!(read.address, OriginAddress::Unix("/run/api.sock".into()));
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_with_its_reason() {
+        for (url, reason) in [
+            ("localhost:9000", "has no scheme"),
+            ("127.0.0.1", "has no scheme"),
+            ("ftp://a", "has the unknown scheme `ftp`"),
+            ("h2c://a", "has the unknown scheme `h2c`"),
+            ("http://", "has no host"),
+            ("http://:80", "has no host"),
+            ("http:///path", "has no host"),
+            ("http://a:0", "has the impossible port `0`"),
+            ("http://a:70000", "has the impossible port `70000`"),
+            ("http://a:+80", "has the impossible port `+80`"),
+            ("http://a:", "has the impossible port ``"),
+            ("http://::1:80", "has no host"),
+            ("http://fe80::1", "has more than one port"),
+            ("http://user:pw@a", "holds a user or a password"),
+            ("http://a/?x", "has a query"),
+            ("http://a#x", "has a fragment"),
+            ("http://a b/", "has the impossible host `a b`"),
+            ("http://[::g]/", "has something other than an IPv6 address in brackets"),
+            ("http://[::1]x/", "has the impossible port `x`"),
+            ("http://é/", "has a host with letters beyond ASCII"),
+            ("http://a/%2e%2e", "has a path with characters that may be read in two ways"),
+            ("http://a/b/../c", "has a path with `.`, `..` or an empty segment"),
+            ("unix:", "names no socket"),
+        ] {
+            assert_eq!(origin(url).map_err(|(reason, _)| reason), Err(reason.to_owned()), "{url}");
+        }
+    }
+}

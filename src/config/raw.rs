@@ -1,0 +1,228 @@
+//! `gateway.toml` exactly as it may be written: every key, its type, its default and its meaning.
+//!
+//! The documentation of a key is its description in the JSON Schema.
+
+use super::shape::{At, section};
+use super::value::{
+    Anything, Authorization, Entries, FilePath, Hidden, Limits, ListenAddress, LogFormat, Moment,
+    Network, OneOrMore, Optional, Signature, Size, Socket, Span, Text, Whole,
+};
+
+/// A list without entries.
+const NONE: [&str; 0] = [];
+
+section! {
+    /// The configuration of the tollgate gateway.
+    Root {
+        /// How clients are let in.
+        server: Server = ();
+        /// Where every request goes that is not the gateway's own. Required.
+        upstream: Upstream;
+        /// The token service. Without this table there is none, and every mutating request is refused.
+        token: Token;
+        /// The machine clients that may ask for tokens.
+        clients: Vec<At<Client>> = NONE;
+        /// What the upstream learns of the caller.
+        identity: Identity = ();
+        /// The administrative listener; off when absent.
+        admin: Admin;
+        /// What is written to standard error.
+        log: Log = ();
+    }
+
+    /// How clients are let in.
+    Server {
+        /// Where to listen: an address with its port (0: any free one), `unix:/path` for a unix socket, or a list of these.
+        listen: OneOrMore<ListenAddress> = "127.0.0.1:8080";
+        /// Threads; 0 means one for each core.
+        workers: Whole<Workers> = 0;
+        /// Peers (addresses or networks) whose Forwarded and X-Forwarded-* headers are believed.
+        trusted_proxies: Vec<At<Network>> = NONE;
+        /// How long a client may take to send the head of a request.
+        header_timeout: Span<HeaderTimeout> = "10s";
+        /// The longest silence of a client: between two requests, within a body, in not reading an answer.
+        idle_timeout: Span<IdleTimeout> = "60s";
+        /// Longest request head.
+        max_header_size: Size<HeaderSize> = "32KiB";
+        /// Longest request body; 0 means no limit.
+        max_body_size: Size<BodySize> = 0;
+        /// Most connections at once; 0 means as many as there are file descriptors for.
+        max_connections: Whole<Connections> = 0;
+        /// How long requests in flight may take to finish after the first signal to stop.
+        drain_timeout: Span<DrainTimeout> = "30s";
+    }
+
+    /// Where every request goes that is not the gateway's own.
+    Upstream {
+        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required.
+        url: Text;
+        /// From the first packet to a usable connection, TLS included.
+        connect_timeout: Span<ConnectTimeout> = "2s";
+        /// From the request sent to the head of the response, and between two pieces of a body; 0 means no limit.
+        timeout: Span<UpstreamTimeout> = "60s";
+        /// How long an unused connection is kept.
+        idle_timeout: Span<IdleTimeout> = "60s";
+        /// Whether the upstream gets the Host header that the client sent, instead of the URL's host.
+        preserve_host: bool = true;
+        /// How often a request that may be sent again is sent again.
+        retries: Whole<Retries> = 1;
+        /// For https upstreams.
+        tls: UpstreamTls;
+    }
+
+    /// How an https upstream is recognised.
+    UpstreamTls {
+        /// PEM file of the certificate authorities to trust instead of the system's.
+        ca_file: FilePath;
+        /// The name to ask for and to check, instead of the URL's host.
+        server_name: Text;
+    }
+
+    /// The token service.
+    Token {
+        /// Where tokens are asked for, with POST.
+        path: Text = "/auth/token";
+        /// `iss` of the tokens, and the only one that is accepted. Required.
+        issuer: Text;
+        /// `aud` of the tokens, one or a list; an accepted token names at least one of them. Required.
+        audience: OneOrMore<Text>;
+        /// How long a token lives.
+        expires_in: Span<Lifetime> = "1h";
+        /// How tokens are signed.
+        algorithm: Signature = "HS256";
+        /// The signing key. HS*: the UTF-8 bytes of this text, or `base64:…` or `hex:…`; otherwise a private key in PEM. Better: key_file.
+        key: Hidden;
+        /// The file that holds the signing key.
+        key_file: FilePath;
+        /// `kid` of the signing key; default: the RFC 7638 thumbprint for asymmetric keys, none for HS*.
+        key_id: Text;
+        /// Keys that signed before: accepted, never used to sign.
+        previous_keys: Vec<At<ExtraKey>> = NONE;
+        /// Keys that will sign next: accepted already, not yet used to sign.
+        next_keys: Vec<At<ExtraKey>> = NONE;
+        /// Accepted `typ` values; an empty text stands for a token without one.
+        types: Vec<At<Optional>> = ["at+jwt", "JWT", ""];
+        /// Clock difference that is forgiven at `exp` and `nbf`.
+        leeway: Span<Leeway> = "60s";
+        /// Claims that hold scopes, as text or as a list.
+        scope_claims: Vec<At<Text>> = ["scope", "scp"];
+    }
+
+    /// A key that is accepted and does not sign: one of key, key_file and public_key_file, and its algorithm.
+    ExtraKey {
+        /// The key itself, written as in [token].
+        key: Hidden;
+        /// The file that holds the key.
+        key_file: FilePath;
+        /// The PEM file of a public key.
+        public_key_file: FilePath;
+        /// The one algorithm it is used with. Required.
+        algorithm: Signature;
+        /// Its `kid`.
+        key_id: Text;
+    }
+
+    /// A machine client.
+    Client {
+        /// Its `client_id`. Required.
+        id: Text;
+        /// Its secret. Better: secret_file or secret_hash.
+        secret: Hidden;
+        /// The file that holds its secret.
+        secret_file: FilePath;
+        /// Its secret, hashed: `sha256:` and hex or base64 (for random secrets), or an Argon2 PHC string (for human ones).
+        secret_hash: Hidden;
+        /// The file that holds the hash of its secret.
+        secret_hash_file: FilePath;
+        /// Several secrets at once, while one is rotated.
+        secrets: Vec<At<ClientSecret>> = NONE;
+        /// What it may ask for; asked for nothing, it gets all of these.
+        scopes: Vec<At<Text>> = NONE;
+        /// `aud` of its tokens, instead of [token]'s.
+        audience: OneOrMore<Text>;
+        /// How long its tokens live, instead of [token]'s.
+        expires_in: Span<Lifetime>;
+        /// Further claims of its tokens.
+        claims: Entries<Anything> = ();
+        /// As if it were not there.
+        disabled: bool = false;
+    }
+
+    /// One secret of several: one of secret, secret_file, secret_hash and secret_hash_file.
+    ClientSecret {
+        /// The secret.
+        secret: Hidden;
+        /// The file that holds the secret.
+        secret_file: FilePath;
+        /// The secret, hashed.
+        secret_hash: Hidden;
+        /// The file that holds the hash of the secret.
+        secret_hash_file: FilePath;
+        /// From when on it is no longer good.
+        not_after: Moment;
+    }
+
+    /// What the upstream learns of the caller. Copies of these headers that a client sends are always removed.
+    Identity {
+        /// Header names and the claims that fill them. Replaces the whole default.
+        headers: Entries<Text> = [
+            ("X-Auth-Subject", "sub"),
+            ("X-Auth-Client", "client_id"),
+            ("X-Auth-Scope", "scope"),
+            ("X-Auth-Issuer", "iss"),
+        ];
+        /// Whether the upstream gets the Authorization header of a request whose token was valid.
+        authorization: Authorization = "forward";
+    }
+
+    /// The administrative listener.
+    Admin {
+        /// Where /health/live and /health/ready answer. Required.
+        listen: Socket;
+    }
+
+    /// What is written to standard error.
+    Log {
+        /// text for people, json for machines.
+        format: LogFormat = "text";
+        /// error, warn, info, debug, trace or off, or a list such as `info,tollgate=debug`.
+        level: Text = "info";
+        /// Whether each request gets a line.
+        access: bool = true;
+    }
+}
+
+/// Names bounds: least, most, and the reason that is told to whoever oversteps them.
+macro_rules! limits {
+    ($($name:ident: $least:expr, $most:expr, $why:literal;)+) => { $(
+        #[derive(Clone, Copy)]
+        pub(super) struct $name;
+
+        impl Limits for $name {
+            const LEAST: u64 = $least;
+            const MOST: u64 = $most;
+            const WHY: &'static str = $why;
+        }
+    )+ };
+}
+
+const SECOND: u64 = 1_000;
+const MINUTE: u64 = 60 * SECOND;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+const KIB: u64 = 1_024;
+
+limits! {
+    Workers: 0, 1_024, "more threads than cores only wait for one another";
+    Connections: 0, 10_000_000, "no system holds more; 0 means no limit of our own";
+    Retries: 0, 3, "each retry is more load on an upstream that is in trouble already";
+    HeaderTimeout: 10, 10 * MINUTE, "a client that never finishes a head would hold its connection for good";
+    IdleTimeout: 10, DAY, "a forgotten connection would be held for good";
+    DrainTimeout: 0, HOUR, "whoever stops the gateway waits for this";
+    ConnectTimeout: 1, MINUTE, "the client waits for this";
+    UpstreamTimeout: 0, DAY, "a forgotten request would be held for good; 0 means no limit";
+    Lifetime: SECOND, 366 * DAY, "a token cannot be called back before it expires";
+    Leeway: 0, 5 * MINUTE, "a token would outlive its end by this";
+    HeaderSize: 8 * KIB, KIB * KIB, "every client may make the gateway hold this much";
+    BodySize: 0, 1 << 50, "0 means no limit";
+}

@@ -1,0 +1,82 @@
+//! TLS towards an origin: rustls, with the system's roots or those of `ca_file`.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::config::{Origin, OriginAddress, UpstreamTls};
+
+/// TLS with one server name and one set of roots.
+#[derive(Clone)]
+pub struct TlsClient {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsSetupError {
+    /// The name cannot be one of a certificate.
+    #[error("{0} is not a name that a certificate can bear; set upstream.tls.server_name")]
+    Name(String),
+    /// The roots are unusable.
+    #[error("the trusted certificates cannot be used: {0}")]
+    Roots(#[source] rustls::Error),
+}
+
+impl TlsClient {
+    /// For `origin`.
+    ///
+    /// # Errors
+    /// [`TlsSetupError`] where the name or the roots cannot be used.
+    pub fn new(origin: &Origin, settings: &UpstreamTls) -> Result<Self, TlsSetupError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(TlsSetupError::Roots)?;
+        let mut config = match &settings.roots {
+            None => builder
+                .with_platform_verifier()
+                .map_err(TlsSetupError::Roots)?
+                .with_no_client_auth(),
+            Some(roots) => {
+                let mut store = RootCertStore::empty();
+                for root in roots {
+                    store.add(CertificateDer::from(root.clone())).map_err(TlsSetupError::Roots)?;
+                }
+                builder.with_root_certificates(store).with_no_client_auth()
+            }
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let name = match (&settings.server_name, &origin.address) {
+            (Some(name), _) => name.clone(),
+            (None, OriginAddress::Tcp(host, _)) => host.clone(),
+            (None, OriginAddress::Unix(_)) => "localhost".to_owned(),
+        };
+        let name = ServerName::try_from(name.clone()).map_err(|_| TlsSetupError::Name(name))?;
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    /// The handshake over a connected socket.
+    ///
+    /// # Errors
+    /// Whatever the peer or its certificate did wrong.
+    pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        socket: S,
+    ) -> io::Result<TlsStream<S>> {
+        self.connector.connect(self.name.clone(), socket).await
+    }
+}
+
+impl std::fmt::Debug for TlsClient {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("TlsClient").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,144 @@
+//! Every way a request ends early, and its answer: step 8 of the walk.
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+
+use crate::auth::Denied;
+use crate::http1::BadHead;
+use crate::message::headers::text_value;
+use crate::message::problem::problem;
+use crate::message::{Body, Response};
+use crate::upstream::Failure;
+
+/// Why a request is not forwarded, or why its forwarding failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The head cannot be read, or could be read in two ways.
+    #[error(transparent)]
+    Head(#[from] BadHead),
+    /// The head did not come in time.
+    #[error("the request did not arrive in time")]
+    HeadTimeout,
+    /// TRACE or CONNECT.
+    #[error("this method is not available here")]
+    Method,
+    /// `Max-Forwards: 0` on OPTIONS: not a fault, but it ends here.
+    #[error("answered here, as Max-Forwards asks")]
+    Options,
+    /// The request has been here before.
+    #[error("the request goes round in circles: the upstream leads back to this gateway")]
+    Loop,
+    /// The declared body is larger than is accepted.
+    #[error("the body is larger than is accepted")]
+    BodyTooLarge,
+    /// The caller is not let through.
+    #[error("{}", .0.description())]
+    Denied(Denied),
+    /// The upstream failed.
+    #[error(transparent)]
+    Upstream(#[from] Failure),
+    /// Something here is broken.
+    #[error("the gateway failed")]
+    Internal,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Self {
+        Self::Denied(denied)
+    }
+}
+
+impl Refusal {
+    /// Stable, for the log and the problem type.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Head(BadHead::TooLarge) => "head_too_large",
+            Self::Head(BadHead::TargetTooLong) => "target_too_long",
+            Self::Head(BadHead::Version) => "http_version",
+            Self::Head(BadHead::TransferCoding) => "transfer_coding",
+            Self::Head(BadHead::Expectation) => "expectation",
+            Self::Head(BadHead::Target(_)) => "ambiguous_target",
+            Self::Head(BadHead::Host) => "bad_host",
+            Self::Head(BadHead::ContentLength | BadHead::Framing) => "ambiguous_length",
+            Self::Head(BadHead::Syntax | BadHead::UpgradeBody) => "malformed_request",
+            Self::HeadTimeout => "request_timeout",
+            Self::Method => "method_not_allowed",
+            Self::Options => "max_forwards",
+            Self::Loop => "loop",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Denied(denied) => denied.code(),
+            Self::Upstream(failure) => failure.wire().1,
+            Self::Internal => "internal",
+        }
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self {
+            Self::Head(BadHead::TooLarge) => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::Head(BadHead::TargetTooLong) => StatusCode::URI_TOO_LONG,
+            Self::Head(BadHead::Version) => StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            Self::Head(BadHead::TransferCoding) => StatusCode::NOT_IMPLEMENTED,
+            Self::Head(BadHead::Expectation) => StatusCode::EXPECTATION_FAILED,
+            Self::Head(
+                BadHead::Syntax
+                | BadHead::Target(_)
+                | BadHead::Host
+                | BadHead::ContentLength
+                | BadHead::Framing
+                | BadHead::UpgradeBody,
+            ) => StatusCode::BAD_REQUEST,
+            Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Options => StatusCode::OK,
+            Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Denied(denied) => denied.wire().0,
+            Self::Upstream(failure) => failure.wire().0,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn response(&self, request_id: &str) -> Response {
+        let mut headers = HeaderMap::new();
+        match self {
+            Self::Options => {
+                headers.insert(header::ALLOW, ALLOWED);
+                return Response::new(StatusCode::OK, headers, Body::Empty);
+            }
+            Self::Method => {
+                headers.insert(header::ALLOW, ALLOWED);
+            }
+            Self::Denied(denied) => {
+                headers.insert(header::WWW_AUTHENTICATE, challenge(*denied));
+            }
+            Self::Upstream(failure) => {
+                if let Some(error) = failure.wire().2 {
+                    headers.insert(PROXY_STATUS, text_value(&format!("tollgate; error={error}")));
+                }
+            }
+            Self::Head(_)
+            | Self::HeadTimeout
+            | Self::Loop
+            | Self::BodyTooLarge
+            | Self::Internal => {}
+        }
+        problem(self.status(), self.code(), &self.to_string(), request_id, headers)
+    }
+}
+
+/// RFC 6750 §3: a challenge with at least one parameter, and no `error` where there were no credentials.
+fn challenge(denied: Denied) -> HeaderValue {
+    match denied.wire().1 {
+        None => HeaderValue::from_static("Bearer realm=\"tollgate\""),
+        Some(error) => text_value(&format!(
+            "Bearer realm=\"tollgate\", error=\"{error}\", error_description=\"{}\"",
+            denied.description()
+        )),
+    }
+}
+
+const ALLOWED: HeaderValue =
+    HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

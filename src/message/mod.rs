@@ -1,0 +1,97 @@
+//! What enters, what leaves: requests and responses, whatever protocol version carries them.
+
+mod body;
+pub mod headers;
+pub mod origin;
+pub mod problem;
+pub mod target;
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+
+pub use body::{Body, BodyError};
+pub use target::{BadTarget, Target};
+
+use crate::net::Stream;
+
+/// A request whose head was read strictly: one reading is left for whoever comes next.
+#[derive(Debug)]
+pub struct Request {
+    /// Case-sensitive (RFC 9110 §9.1).
+    pub method: Method,
+    /// Path and query, byte for byte as they will be forwarded.
+    pub target: Target,
+    /// Version of the client's protocol.
+    pub version: Version,
+    /// All fields as they came; `headers` says which of them go on.
+    pub headers: HeaderMap,
+    /// The authority that the client asked: from an absolute target, else from `Host`.
+    pub host: Option<HeaderValue>,
+    /// The protocol that `Upgrade` asks for, if any but HTTP/2 is asked for.
+    pub upgrade: Option<HeaderValue>,
+    /// `Expect: 100-continue` was sent.
+    pub expects_continue: bool,
+    /// The content.
+    pub body: Body,
+    /// Who sent it.
+    pub peer: Rc<Peer>,
+    /// Where informational answers go; `None` where the client cannot take them.
+    pub interim: Option<Rc<dyn InterimSink>>,
+}
+
+/// Takes informational (1xx) answers while the final one is awaited (RFC 9110 §15.2).
+pub trait InterimSink {
+    /// Passes one on. It is dropped where it can no longer be sent.
+    fn send(&self, status: StatusCode, headers: &HeaderMap);
+}
+
+impl std::fmt::Debug for dyn InterimSink {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("InterimSink")
+    }
+}
+
+/// The other end of a client connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The socket's address; `None` for a unix socket.
+    pub address: Option<IpAddr>,
+    /// Whether its forwarding headers are believed.
+    pub trusted: bool,
+    /// Whether it came over TLS.
+    pub https: bool,
+}
+
+/// A final answer.
+#[derive(Debug)]
+pub struct Response {
+    /// 101, or 200 to 599.
+    pub status: StatusCode,
+    /// Without framing and hop-by-hop fields.
+    pub headers: HeaderMap,
+    /// The content.
+    pub body: Body,
+    /// After 101: the upstream's side of the tunnel.
+    pub tunnel: Option<Tunnel>,
+}
+
+/// The upstream's side of an upgraded connection.
+#[derive(Debug)]
+pub struct Tunnel {
+    /// The connection.
+    pub stream: Stream,
+    /// What the upstream has already sent through it.
+    pub early: bytes::Bytes,
+    /// The value of `Upgrade`, as the upstream gave it.
+    pub protocol: HeaderValue,
+}
+
+impl Response {
+    /// A response with this content.
+    #[must_use]
+    pub fn new(status: StatusCode, headers: HeaderMap, body: Body) -> Self {
+        Self { status, headers, body, tunnel: None }
+    }
+}

@@ -1,0 +1,108 @@
+//! A byte stream to a peer, whatever carries it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client::TlsStream;
+
+/// A connected socket, in clear or under TLS.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP in clear.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+    /// TLS over TCP, we being the client.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// TLS over a unix socket, we being the client.
+    TlsUnix(Box<TlsStream<UnixStream>>),
+    /// None any more: it was handed on.
+    Gone,
+}
+
+macro_rules! on_each {
+    ($stream:expr, $io:ident => $call:expr, $gone:expr) => {
+        match $stream {
+            Stream::Tcp($io) => $call,
+            Stream::Unix($io) => $call,
+            Stream::Tls($io) => $call,
+            Stream::TlsUnix($io) => $call,
+            Stream::Gone => $gone,
+        }
+    };
+}
+
+impl Stream {
+    /// The socket beneath, for options.
+    fn socket(&self) -> Option<SockRef<'_>> {
+        match self {
+            Self::Tcp(io) => Some(SockRef::from(io)),
+            Self::Unix(io) => Some(SockRef::from(io)),
+            Self::Tls(io) => Some(SockRef::from(io.get_ref().0)),
+            Self::TlsUnix(io) => Some(SockRef::from(io.get_ref().0)),
+            Self::Gone => None,
+        }
+    }
+
+    /// Makes the coming close a reset: the peer cannot take what it has for the whole.
+    pub fn reset_on_close(&self) {
+        if let Some(socket) = self.socket() {
+            // a socket that refuses the option is already gone
+            let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
+    /// Whether the peer has closed, or has sent what nobody asked for. One system call.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
+        match self.socket().map(|socket| socket.peek(&mut byte)) {
+            Some(Err(fault)) => fault.kind() != io::ErrorKind::WouldBlock,
+            Some(Ok(_)) | None => true,
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        on_each!(self.get_mut(), io => Pin::new(io).poll_read(cx, buffer), Poll::Ready(Ok(())))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        on_each!(self.get_mut(), io => Pin::new(io).poll_write(cx, bytes), Poll::Ready(Err(io::ErrorKind::NotConnected.into())))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        on_each!(self.get_mut(), io => Pin::new(io).poll_write_vectored(cx, slices), Poll::Ready(Err(io::ErrorKind::NotConnected.into())))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        on_each!(self, io => io.is_write_vectored(), false)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_each!(self.get_mut(), io => Pin::new(io).poll_flush(cx), Poll::Ready(Ok(())))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        on_each!(self.get_mut(), io => Pin::new(io).poll_shutdown(cx), Poll::Ready(Ok(())))
+    }
+}

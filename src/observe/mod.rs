@@ -1,0 +1,14 @@
+//! What an operator sees: one access line and one set of counters for each request, and events.
+//!
+//! Told words, never stage types. Lines go through bounded buffers to one writer thread, so that a slow
+//! terminal, pipe or disk holds no request up; what does not fit is dropped and counted.
+
+mod access;
+mod counters;
+mod events;
+mod sink;
+
+pub use access::{AccessLog, Decision, Record, RequestId, RequestIds};
+pub use counters::Counters;
+pub use events::init as init_events;
+pub use sink::{LogSink, LogWriter};

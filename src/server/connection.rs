@@ -1,0 +1,577 @@
+//! One client connection over HTTP/1.1: read a head, have it answered, write the answer, go on or close.
+//!
+//! The request's body and the answer are on the same socket and in the same task, so the connection's state is
+//! shared between this loop and the body that it handed out; it is borrowed only within a poll.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Version};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::answer::{self, Framing};
+use super::tunnel;
+use super::worker::{Place, Worker};
+use crate::gateway::Refusal;
+use crate::http1::wire::{queue_chunk, queue_last_chunk, write_field};
+use crate::http1::{BadHead, Deadline, Decoded, Decoder, RequestHead, Wire, parse_request};
+use crate::message::headers::response_field_passes;
+use crate::message::{Body, BodyError, InterimSink, Peer, Request, Response};
+use crate::net::Stream;
+use crate::observe::Record;
+
+/// A connection's state.
+struct State {
+    wire: Wire,
+    scanned: usize,
+    deadline: Deadline,
+    /// The body of the current request.
+    body: Decoder,
+    /// `100 Continue` is owed as soon as the body is asked for.
+    owes_continue: bool,
+    /// Bytes of the body so far.
+    received: u64,
+    /// The final answer has begun: nothing informational may be sent any more.
+    answering: bool,
+    /// The framing is lost: nothing after it can be read.
+    broken: bool,
+    worker: Rc<Worker>,
+}
+
+type Shared = Rc<RefCell<State>>;
+
+/// How the wait for a head ended.
+enum Head {
+    Request(Box<RequestHead>),
+    Bad(BadHead),
+    /// Part of a head, and then the deadline.
+    TooSlow,
+    /// Closed, idle for too long, or draining.
+    Over,
+}
+
+/// What is to become of the connection after an answer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Next {
+    Another,
+    Close,
+    /// The peer is gone, or must not take what it has for the whole.
+    Cut,
+}
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, place: Place) {
+    let state = Rc::new(RefCell::new(State::new(stream, Rc::clone(&worker))));
+    poll_fn(|cx| Poll::Ready(place.note(cx.waker()))).await;
+    let mut first = true;
+    loop {
+        let head = poll_fn(|cx| state.borrow_mut().poll_head(cx, first)).await;
+        let next = match head {
+            Head::Request(head) => request(&state, *head, &peer, &worker).await,
+            Head::Bad(fault) => refuse(&state, &peer, &worker, Refusal::Head(fault)).await,
+            Head::TooSlow => refuse(&state, &peer, &worker, Refusal::HeadTimeout).await,
+            Head::Over => return,
+        };
+        first = false;
+        match next {
+            Next::Another => {}
+            Next::Close => return linger(&state).await,
+            Next::Cut => {
+                state.borrow().wire.stream.reset_on_close();
+                return;
+            }
+        }
+    }
+}
+
+/// One request, from its head to the last byte of its answer.
+async fn request(state: &Shared, head: RequestHead, peer: &Rc<Peer>, worker: &Rc<Worker>) -> Next {
+    let started = worker.clock.monotonic();
+    let (method, version, keep_alive) = (head.method.clone(), head.version, head.keep_alive);
+    let request = take_request(state, head, peer);
+    let mut record = worker.gateway.record(started, &request);
+    let answered = {
+        let mut handling = pin!(worker.gateway.handle(request, &mut record));
+        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
+            Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
+            Ok(Poll::Pending) => state.borrow_mut().poll_gone(cx).map(|()| Err(Lost::Peer)),
+            Err(_) => Poll::Ready(Err(Lost::Panic)),
+        })
+        .await
+    };
+    let response = match answered {
+        Ok(response) => response,
+        Err(Lost::Panic) => {
+            worker.counters.panics.add_one();
+            state.borrow_mut().broken = true; // nobody knows how far the body was read
+            worker.gateway.refuse(&mut record, &Refusal::Internal)
+        }
+        Err(Lost::Peer) => {
+            record.reason = "client_gone";
+            worker.log.end(&record, CLIENT_GONE, 0, false);
+            return Next::Cut;
+        }
+    };
+    respond(state, response, Asked { method, version, keep_alive }, &record, worker).await
+}
+
+/// Why there is no answer.
+enum Lost {
+    Peer,
+    Panic,
+}
+
+/// Answers what is no request, and closes.
+async fn refuse(state: &Shared, peer: &Rc<Peer>, worker: &Rc<Worker>, refusal: Refusal) -> Next {
+    let (record, response) = worker.gateway.refuse_unread(worker.clock.monotonic(), peer, &refusal);
+    state.borrow_mut().broken = true;
+    let asked = Asked { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
+    respond(state, response, asked, &record, worker).await
+}
+
+/// Makes a request of a head. A body that has come with it is taken whole.
+fn take_request(state: &Shared, head: RequestHead, peer: &Rc<Peer>) -> Request {
+    let mut this = state.borrow_mut();
+    this.body = head.framing;
+    this.received = 0;
+    this.answering = false;
+    let whole = this
+        .body
+        .remaining()
+        .and_then(|length| usize::try_from(length).ok())
+        .filter(|length| *length <= this.wire.input.len());
+    let body = match whole {
+        Some(length) => {
+            this.body = Decoder::empty();
+            Body::from(this.wire.input.split_to(length).freeze())
+        }
+        None => Body::Stream(Box::pin(Incoming(Rc::clone(state)))),
+    };
+    this.owes_continue = head.expects_continue && whole.is_none();
+    let can_wait = head.version == Version::HTTP_11;
+    Request {
+        method: head.method,
+        target: head.target,
+        version: head.version,
+        headers: head.headers,
+        host: head.host,
+        upgrade: head.upgrade,
+        expects_continue: this.owes_continue,
+        body,
+        peer: Rc::clone(peer),
+        interim: can_wait.then(|| Rc::new(Interim(Rc::clone(state))) as Rc<dyn InterimSink>),
+    }
+}
+
+/// What the answer has to fit.
+struct Asked {
+    method: Method,
+    version: Version,
+    keep_alive: bool,
+}
+
+/// Writes an answer and closes its record.
+async fn respond(
+    state: &Shared,
+    mut response: Response,
+    asked: Asked,
+    record: &Record,
+    worker: &Rc<Worker>,
+) -> Next {
+    let framing = Framing::of(&response, &asked.method, asked.version);
+    let keep_alive = {
+        let mut this = state.borrow_mut();
+        this.answering = true;
+        let keep_alive = asked.keep_alive
+            && !worker.draining.get()
+            && framing != Framing::UntilClose
+            && !this.broken
+            && this.body_can_be_drained(matches!(response.body, Body::Stream(_)));
+        this.owes_continue = false;
+        let date = worker.http_date();
+        answer::write_head(this.wire.queue(), &response, framing, asked.version, keep_alive, &date);
+        keep_alive
+    };
+    let mut body = std::mem::take(&mut response.body);
+    if framing == Framing::None {
+        body = Body::Empty;
+    }
+    let mut bytes = 0;
+    let whole = poll_fn(|cx| poll_write(state, &mut body, framing, &mut bytes, cx)).await;
+    drop(body);
+    worker.log.end(record, response.status, bytes, whole.is_ok());
+    match (whole, response.tunnel) {
+        (Err(()), _) => Next::Cut,
+        (Ok(()), Some(upstream)) => {
+            let (client, early) = state.borrow_mut().give_up_socket();
+            tunnel::run(client, early, upstream, worker).await;
+            Next::Close
+        }
+        (Ok(()), None) if keep_alive => drain(state).await,
+        (Ok(()), None) => Next::Close,
+    }
+}
+
+/// Sends the body behind the head. `Err`: the answer is cut.
+fn poll_write(
+    state: &Shared,
+    body: &mut Body,
+    framing: Framing,
+    bytes: &mut u64,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), ()>> {
+    let mut done = false;
+    loop {
+        let mut waiting = false;
+        while !done && !state.borrow().wire.is_full() {
+            // not borrowed here: the body may be fed by the request's, which is on this connection
+            let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll_frame(cx)))
+            {
+                Ok(frame) => frame,
+                Err(_) => {
+                    state.borrow().worker.counters.panics.add_one();
+                    return Poll::Ready(Err(()));
+                }
+            };
+            let wire = &mut state.borrow_mut().wire;
+            match frame {
+                Poll::Pending => {
+                    waiting = true;
+                    break;
+                }
+                Poll::Ready(Some(Ok(frame))) => done = queue_frame(wire, frame, framing, bytes),
+                Poll::Ready(Some(Err(_))) => {
+                    // what there is of it is sent, but never its end
+                    let _ = wire.poll_flush(cx, &mut 0);
+                    return Poll::Ready(Err(()));
+                }
+                Poll::Ready(None) => {
+                    if framing == Framing::Chunked {
+                        queue_last_chunk(wire.queue(), None);
+                    }
+                    done = true;
+                }
+            }
+        }
+        let this = &mut *state.borrow_mut();
+        let mut progress = 0;
+        let flushed = this.wire.poll_flush(cx, &mut progress);
+        if progress > 0 || this.wire.is_flushed() {
+            this.deadline.set(None);
+        }
+        match flushed {
+            Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
+            Poll::Ready(Ok(())) if done => return Poll::Ready(Ok(())),
+            Poll::Ready(Ok(())) if waiting => {
+                // nothing to send: watch whether anybody still waits for it
+                return this.poll_gone(cx).map(|()| Err(()));
+            }
+            Poll::Ready(Ok(())) => {}
+            Poll::Pending => {
+                this.begin_wait();
+                return if this.poll_too_late(cx) { Poll::Ready(Err(())) } else { Poll::Pending };
+            }
+        }
+    }
+}
+
+/// Queues a frame; whether it was the last.
+fn queue_frame(wire: &mut Wire, frame: Frame<Bytes>, framing: Framing, bytes: &mut u64) -> bool {
+    match frame.into_data() {
+        Ok(piece) => {
+            *bytes += piece.len() as u64;
+            match framing {
+                Framing::Chunked => queue_chunk(wire, piece),
+                Framing::Length(_) | Framing::UntilClose => wire.queue_bytes(piece),
+                Framing::None => {}
+            }
+            false
+        }
+        Err(frame) => {
+            if let (Framing::Chunked, Ok(trailers)) = (framing, frame.into_trailers()) {
+                queue_last_chunk(wire.queue(), Some(&trailers));
+                return true;
+            }
+            false
+        }
+    }
+}
+
+/// Reads what is left of the request's body, if that is little, so that the next request can be found.
+async fn drain(state: &Shared) -> Next {
+    let mut left = MAX_DRAINED;
+    poll_fn(|cx| {
+        let this = &mut *state.borrow_mut();
+        loop {
+            match this.poll_piece(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    if length > left {
+                        return Poll::Ready(Next::Close);
+                    }
+                    left -= length;
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Next::Close),
+                Poll::Ready(None) => return Poll::Ready(Next::Another),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+}
+
+/// Closes so that the peer can still read the answer: says that nothing more comes, and takes in for a moment
+/// what the peer had sent (RFC 9112 §9.6). A close with unread input would be a reset.
+async fn linger(state: &Shared) {
+    if poll_fn(|cx| state.borrow_mut().wire.poll_shutdown(cx)).await.is_err() {
+        return;
+    }
+    let until = {
+        let mut this = state.borrow_mut();
+        let until = this.worker.clock.monotonic() + LINGER;
+        this.deadline.set(Some(until));
+        until
+    };
+    let mut left = MAX_LINGERED;
+    poll_fn(|cx| {
+        let this = &mut *state.borrow_mut();
+        loop {
+            this.wire.input.clear();
+            match this.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(length)) if length >= left => return Poll::Ready(()),
+                Poll::Ready(Ok(length)) => left -= length,
+                Poll::Pending => {
+                    this.deadline.set(Some(until));
+                    let over = this.worker.ending.get() || this.deadline.poll_passed(cx);
+                    return if over { Poll::Ready(()) } else { Poll::Pending };
+                }
+            }
+        }
+    })
+    .await;
+}
+
+impl State {
+    fn new(stream: Stream, worker: Rc<Worker>) -> Self {
+        let mut deadline = Deadline::default();
+        deadline.set(Some(worker.clock.monotonic() + worker.limits.header_timeout));
+        Self {
+            wire: Wire::new(stream),
+            scanned: 0,
+            deadline,
+            body: Decoder::empty(),
+            owes_continue: false,
+            received: 0,
+            answering: false,
+            broken: false,
+            worker,
+        }
+    }
+
+    /// The next head. `first`: the deadline has run since the connection was accepted.
+    fn poll_head(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Head> {
+        if !first && self.scanned == 0 {
+            // both waits of a further request begin here: for its first byte, then for the rest
+            self.begin_head_wait();
+        }
+        loop {
+            if !self.wire.input.is_empty() {
+                if !first && self.scanned == 0 {
+                    self.deadline.set(Some(
+                        self.worker.clock.monotonic() + self.worker.limits.header_timeout,
+                    ));
+                }
+                match parse_request(
+                    &mut self.wire.input,
+                    &mut self.scanned,
+                    self.worker.limits.max_header_size,
+                ) {
+                    Ok(Some(head)) => {
+                        self.deadline.set(None);
+                        return Poll::Ready(Head::Request(Box::new(head)));
+                    }
+                    Ok(None) => {}
+                    Err(fault) => return Poll::Ready(Head::Bad(fault)),
+                }
+            } else if self.worker.draining.get() && !first {
+                return Poll::Ready(Head::Over);
+            }
+            match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
+                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => {
+                    return Poll::Ready(Head::Over);
+                }
+                Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
+                Poll::Pending if self.wire.input.is_empty() => return Poll::Ready(Head::Over),
+                Poll::Pending => return Poll::Ready(Head::TooSlow),
+            }
+        }
+    }
+
+    fn begin_head_wait(&mut self) {
+        if self.deadline.is_unset() {
+            self.deadline
+                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
+        }
+    }
+
+    /// Ready when the client has gone while its answer is awaited. Reads on, within bounds: what comes is the
+    /// next request.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.worker.ending.get() {
+            return Poll::Ready(());
+        }
+        while self.body.is_done() && self.wire.input.len() < MAX_READ_AHEAD {
+            match ready!(self.wire.poll_fill(cx)) {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Pending
+    }
+
+    /// The next piece of the request's body.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.broken {
+            return Poll::Ready(Some(Err(BodyError::Malformed)));
+        }
+        if self.owes_continue && !self.answering {
+            self.owes_continue = false;
+            self.wire.queue().extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        if !self.answering && !self.wire.is_flushed() {
+            let _ = self.wire.poll_flush(cx, &mut 0); // a peer that is gone shows when reading
+        }
+        let fault = loop {
+            match self.body.decode(&mut self.wire.input) {
+                Ok(Decoded::Data(piece)) => {
+                    self.deadline.set(None);
+                    self.received += piece.len() as u64;
+                    if self.worker.limits.max_body_size.is_some_and(|limit| self.received > limit) {
+                        break BodyError::TooLarge;
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(piece))));
+                }
+                Ok(Decoded::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                }
+                Ok(Decoded::End) => {
+                    self.deadline.set(None);
+                    return Poll::Ready(None);
+                }
+                Ok(Decoded::NeedMore) => match self.wire.poll_fill(cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(Ok(0) | Err(_)) => break BodyError::Cut,
+                    Poll::Pending => {
+                        self.begin_wait();
+                        if self.poll_too_late(cx) {
+                            break BodyError::Stalled;
+                        }
+                        return Poll::Pending;
+                    }
+                },
+                Err(_) => break BodyError::Malformed,
+            }
+        };
+        self.broken = true;
+        Poll::Ready(Some(Err(fault)))
+    }
+
+    /// Starts the clock on a silent peer, unless it runs.
+    fn begin_wait(&mut self) {
+        if self.deadline.is_unset() {
+            self.deadline
+                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
+        }
+    }
+
+    fn poll_too_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.worker.ending.get() || self.deadline.poll_passed(cx)
+    }
+
+    /// Whether the connection can go on after the answer, given what is left of the request's body.
+    fn body_can_be_drained(&self, still_flows: bool) -> bool {
+        if self.body.is_done() {
+            return true;
+        }
+        // a client that waits for 100 may or may not send the body now (RFC 9110 §10.1.1)
+        !self.owes_continue
+            && (still_flows || self.body.remaining().is_some_and(|left| left <= MAX_DRAINED))
+    }
+
+    /// The socket for a tunnel, and what the client has already sent into it.
+    fn give_up_socket(&mut self) -> (Wire, Bytes) {
+        let early = self.wire.input.split().freeze();
+        let wire = std::mem::replace(&mut self.wire, Wire::new(Stream::Gone));
+        (wire, early)
+    }
+}
+
+/// The body of the current request, fed from the connection.
+struct Incoming(Shared);
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.0.borrow_mut().poll_piece(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.borrow().body.is_done()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.borrow().body.remaining().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+/// Where informational answers go.
+struct Interim(Shared);
+
+impl InterimSink for Interim {
+    fn send(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut this = self.0.borrow_mut();
+        if this.answering || this.wire.is_full() {
+            return;
+        }
+        let out = this.wire.queue();
+        answer::write_status(out, status);
+        for (name, value) in headers.iter().filter(|(name, _)| response_field_passes(name, &[])) {
+            write_field(out, name, value);
+        }
+        out.extend_from_slice(b"\r\n");
+        // sent at once if the socket takes it, else before the answer
+        let _ = this.wire.poll_flush(&mut Context::from_waker(std::task::Waker::noop()), &mut 0);
+    }
+}
+
+/// Logged for a request whose client left before an answer began, as nginx does; never sent.
+const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+    Ok(status) => status,
+    Err(_) => StatusCode::BAD_REQUEST,
+};
+/// Most bytes of an unread request body that are read so that the connection can go on.
+const MAX_DRAINED: u64 = 64 * 1024;
+/// Most bytes that are taken in from a peer that still sends while its connection is closed.
+const MAX_LINGERED: usize = 512 * 1024;
+/// How long a closing connection waits for its peer to see that.
+const LINGER: Duration = Duration::from_secs(2);
+/// Most bytes of further requests that are read while one is answered.
+const MAX_READ_AHEAD: usize = 8 * 1024;

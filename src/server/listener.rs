@@ -1,0 +1,186 @@
+//! Listening sockets: one for each worker on the shared address, so that the kernel spreads connections.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UnixListener};
+
+use crate::config::{Listen, Server};
+use crate::net::Stream;
+
+/// Why an address cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody else has it.
+    #[error("{address} is in use by another program; stop that, or choose another server.listen")]
+    InUse {
+        /// What was asked for.
+        address: String,
+    },
+    /// Ports below 1024 and foreign addresses.
+    #[error("cannot listen on {address}: {source}")]
+    Other {
+        /// What was asked for.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Bound addresses, not yet shared out.
+#[derive(Debug)]
+pub(super) struct Listeners {
+    bound: Vec<Bound>,
+}
+
+#[derive(Debug)]
+enum Bound {
+    Tcp(StdTcpListener, SocketAddr),
+    Unix(StdUnixListener),
+}
+
+/// A listening socket of one worker, not yet in its runtime.
+#[derive(Debug)]
+pub(super) enum Socket1 {
+    Tcp(StdTcpListener),
+    Unix(StdUnixListener),
+}
+
+impl Listeners {
+    /// Binds every address once, so that a fault shows before anything is started.
+    pub(super) fn bind(server: &Server) -> Result<Self, BindError> {
+        let bound = server.listen.iter().map(|listen| match listen {
+            Listen::Tcp(address) => {
+                // without SO_REUSEPORT first: another program there is a fault, not a partner
+                let named = |source| named(address.to_string(), source);
+                drop(tcp(*address, false).map_err(named)?);
+                let listener = tcp(*address, true).map_err(named)?;
+                let address = listener.local_addr().map_err(named)?;
+                Ok(Bound::Tcp(listener, address))
+            }
+            Listen::Unix(path) => unix(path)
+                .map(Bound::Unix)
+                .map_err(|source| named(format!("unix:{}", path.display()), source)),
+        });
+        Ok(Self { bound: bound.collect::<Result<_, _>>()? })
+    }
+
+    /// The TCP addresses.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        let tcp = self.bound.iter().filter_map(|bound| match bound {
+            Bound::Tcp(_, address) => Some(*address),
+            Bound::Unix(_) => None,
+        });
+        tcp.collect()
+    }
+
+    /// A set of sockets for each worker.
+    pub(super) fn split(self, workers: usize) -> Result<Vec<Vec<Socket1>>, BindError> {
+        let mut sets: Vec<Vec<Socket1>> = (0..workers).map(|_| Vec::new()).collect();
+        for bound in self.bound {
+            match bound {
+                Bound::Tcp(first, address) => {
+                    let mut first = Some(first);
+                    for set in &mut sets {
+                        let listener = match first.take() {
+                            Some(first) => first,
+                            None => tcp(address, true)
+                                .map_err(|source| named(address.to_string(), source))?,
+                        };
+                        set.push(Socket1::Tcp(listener));
+                    }
+                }
+                Bound::Unix(listener) => {
+                    for set in &mut sets {
+                        let shared = listener
+                            .try_clone()
+                            .map_err(|source| named("unix socket".to_owned(), source))?;
+                        set.push(Socket1::Unix(shared));
+                    }
+                }
+            }
+        }
+        Ok(sets)
+    }
+}
+
+/// Binds the admin listener, which one thread serves.
+pub(super) fn bind_admin(address: SocketAddr) -> Result<StdTcpListener, BindError> {
+    tcp(address, false).map_err(|source| named(address.to_string(), source))
+}
+
+fn named(address: String, source: io::Error) -> BindError {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address },
+        _ => BindError::Other { address, source },
+    }
+}
+
+fn tcp(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Takes the place of a socket that nobody listens on any more; one that is alive is another program's.
+fn unix(path: &Path) -> io::Result<StdUnixListener> {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if is_socket {
+        if StdUnixStream::connect(path).is_ok() {
+            return Err(io::ErrorKind::AddrInUse.into());
+        }
+        std::fs::remove_file(path)?;
+    }
+    let listener = StdUnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// A listening socket in its worker's runtime.
+#[derive(Debug)]
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    pub(super) fn new(socket: Socket1) -> io::Result<Self> {
+        Ok(match socket {
+            Socket1::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            Socket1::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+        })
+    }
+
+    /// The next connection, and its address unless it is a unix socket.
+    pub(super) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                // answers wait for nothing; a socket that refuses the option still works
+                let _ = stream.set_nodelay(true);
+                Ok((Stream::Tcp(stream), Some(address)))
+            }
+            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+/// Paths of unix sockets, to be removed at the end.
+pub(super) fn unix_paths(server: &Server) -> Vec<PathBuf> {
+    let unix = server.listen.iter().filter_map(|listen| match listen {
+        Listen::Unix(path) => Some(path.clone()),
+        Listen::Tcp(_) => None,
+    });
+    unix.collect()
+}
+
+/// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 4096;

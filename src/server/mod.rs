@@ -1,0 +1,228 @@
+//! Start, serve, stop: binds the listeners, starts one thread a worker, and waits for the end.
+
+mod admin;
+mod answer;
+mod connection;
+mod limits;
+mod listener;
+mod shutdown;
+mod tunnel;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+pub use listener::BindError;
+pub use shutdown::until_signalled;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::dial::TlsSetupError;
+use crate::observe::{Counters, LogSink};
+use crate::token::TokenService;
+use listener::Listeners;
+
+/// Why a gateway cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A listener cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// TLS towards the upstream cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// A thread or a runtime cannot be had.
+    #[error("a worker cannot be started: {0}")]
+    Worker(#[source] io::Error),
+}
+
+/// How far the end has come. It only ever moves on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, PartialOrd)]
+pub(crate) enum Phase {
+    /// Serving.
+    Serving,
+    /// No new work; what is in flight may finish.
+    Draining,
+    /// Whatever is left is cut.
+    Ending,
+}
+
+/// All that crosses from one thread to another.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    settings: Arc<Settings>,
+    tokens: Option<Arc<TokenService>>,
+    clock: Clock,
+    phase: watch::Receiver<Phase>,
+    /// Connections open now, over all workers.
+    open: AtomicUsize,
+    max_connections: usize,
+    /// Told to whoever asks whether to send requests here.
+    ready: AtomicBool,
+    log: Option<LogSink>,
+}
+
+/// A gateway that serves.
+#[derive(Debug)]
+pub struct Running {
+    addresses: Vec<SocketAddr>,
+    admin: Option<SocketAddr>,
+    phase: watch::Sender<Phase>,
+    workers: Vec<JoinHandle<()>>,
+    counters: Vec<Arc<Counters>>,
+    shared: Arc<Shared>,
+    drain_timeout: Duration,
+}
+
+/// The numbers of a gateway, over all its workers.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Totals {
+    /// Connections taken.
+    pub connections: u64,
+    /// Requests answered or given up.
+    pub requests: u64,
+    /// Requests refused by the gateway.
+    pub refused: u64,
+    /// Requests failed for the upstream's sake.
+    pub upstream_failures: u64,
+    /// Requests that ended before their answer did.
+    pub aborted: u64,
+    /// Panics.
+    pub panics: u64,
+}
+
+/// Starts a gateway. Events and access lines go to `log`; without it, nothing is logged.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running then.
+pub fn start(
+    settings: Settings,
+    clock: Clock,
+    log: Option<LogSink>,
+) -> Result<Running, StartError> {
+    let max_connections = limits::connections(settings.server.max_connections);
+    let listeners = Listeners::bind(&settings.server)?;
+    let admin =
+        settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
+    let (phase, watched) = watch::channel(Phase::Serving);
+    let shared = Arc::new(Shared {
+        tokens: TokenService::new(&settings, clock.clone()),
+        clock,
+        phase: watched,
+        open: AtomicUsize::new(0),
+        max_connections,
+        ready: AtomicBool::new(true),
+        log: if settings.log.access { log } else { None },
+        settings: Arc::new(settings),
+    });
+    let mut running = Running {
+        addresses: listeners.addresses(),
+        admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
+        phase,
+        workers: Vec::new(),
+        counters: Vec::new(),
+        drain_timeout: shared.settings.server.drain_timeout,
+        shared: Arc::clone(&shared),
+    };
+    for (number, sockets) in
+        listeners.split(shared.settings.server.workers)?.into_iter().enumerate()
+    {
+        let counters = Arc::new(Counters::default());
+        running.counters.push(Arc::clone(&counters));
+        running.workers.push(worker::start(number, sockets, &shared, counters)?);
+    }
+    if let Some(listener) = admin {
+        running.workers.push(admin::start(listener, &shared)?);
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// The TCP addresses that are listened on, ports filled in.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Where health is told.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin
+    }
+
+    /// The numbers so far.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for worker in &self.counters {
+            totals.connections += worker.connections.get();
+            totals.requests += worker.requests.get();
+            totals.refused += worker.refused.get();
+            totals.upstream_failures += worker.upstream_failures.get();
+            totals.aborted += worker.aborted.get();
+            totals.panics += worker.panics.get();
+        }
+        totals
+    }
+
+    /// How many connections are open now.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// No new work from now on: not ready, no keep-alive, idle connections closed. What is in flight has
+    /// `drain_timeout` to finish.
+    pub fn drain(&self) {
+        self.shared.ready.store(false, Ordering::Relaxed);
+        self.advance(Phase::Draining);
+    }
+
+    /// Cuts what is left.
+    pub fn end(&self) {
+        self.drain();
+        self.advance(Phase::Ending);
+    }
+
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let moves = *phase < to;
+            if moves {
+                *phase = to;
+            }
+            moves
+        });
+    }
+
+    /// How long draining may take.
+    #[must_use]
+    pub const fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
+    }
+
+    /// Whether every worker has ended.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.workers.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits for the workers. Call [`Running::drain`] or [`Running::end`] first.
+    pub fn join(mut self) -> Totals {
+        for worker in self.workers.drain(..) {
+            let _ = worker.join(); // a worker that panicked has said so in the log
+        }
+        self.totals()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,278 @@
+//! One thread, one runtime, one gateway: everything that is not shared is born here.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::thread::JoinHandle;
+use std::time::{Duration, UNIX_EPOCH};
+
+use slab::Slab;
+use tokio::runtime::LocalOptions;
+
+use super::listener::{Listener, Socket1};
+use super::{Phase, Shared, StartError, connection};
+use crate::clock::Clock;
+use crate::config::Server;
+use crate::gateway::Gateway;
+use crate::message::Peer;
+use crate::net::Stream;
+use crate::observe::{AccessLog, Counters};
+
+/// What a worker's connections share.
+pub(super) struct Worker {
+    pub(super) gateway: Gateway,
+    pub(super) log: AccessLog,
+    pub(super) clock: Clock,
+    pub(super) limits: Server,
+    pub(super) counters: Arc<Counters>,
+    /// No keep-alive any more.
+    pub(super) draining: Cell<bool>,
+    /// How to wake each connection: when draining begins, and at the end.
+    wakers: RefCell<Slab<Option<Waker>>>,
+    /// Everything is cut.
+    pub(super) ending: Cell<bool>,
+    /// The second that is spelt, and how.
+    date: Cell<(u64, [u8; HTTP_DATE])>,
+}
+
+/// A connection's place among its worker's.
+pub(super) struct Place {
+    worker: Rc<Worker>,
+    shared: Arc<Shared>,
+    key: usize,
+}
+
+/// Starts the thread.
+pub(super) fn start(
+    number: usize,
+    sockets: Vec<Socket1>,
+    shared: &Arc<Shared>,
+    counters: Arc<Counters>,
+) -> Result<JoinHandle<()>, StartError> {
+    let shared = Arc::clone(shared);
+    // what can fail fails here, where it can be told, and not in the thread
+    let mut seed = [0; 8];
+    aws_lc_rs::rand::fill(&mut seed)
+        .map_err(|_| StartError::Worker(io::ErrorKind::Other.into()))?;
+    let (told, outcome) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(MAX_RESOLVERS)
+            .build_local(LocalOptions::default());
+        let runtime = match runtime {
+            Ok(runtime) => runtime,
+            Err(fault) => return drop(told.send(Err(StartError::Worker(fault)))),
+        };
+        runtime.block_on(async move {
+            match prepare(sockets, &shared, counters, u64::from_ne_bytes(seed)) {
+                Ok((worker, listeners)) => {
+                    let _ = told.send(Ok(())); // whoever started us waits for it
+                    drop(told);
+                    serve(worker, listeners, shared).await;
+                }
+                Err(fault) => drop(told.send(Err(fault))),
+            }
+        });
+        // a name look-up that still hangs must not hold the end up
+        runtime.shutdown_background();
+    });
+    let thread = thread.map_err(StartError::Worker)?;
+    match outcome.recv() {
+        Ok(Ok(())) => Ok(thread),
+        Ok(Err(fault)) => Err(fault),
+        Err(_) => Err(StartError::Worker(io::ErrorKind::Other.into())),
+    }
+}
+
+fn prepare(
+    sockets: Vec<Socket1>,
+    shared: &Arc<Shared>,
+    counters: Arc<Counters>,
+    seed: u64,
+) -> Result<(Rc<Worker>, Vec<Listener>), StartError> {
+    let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
+    let listeners = listeners.map_err(StartError::Worker)?;
+    let settings = &shared.settings;
+    let gateway = Gateway::new(settings, shared.tokens.clone(), shared.clock.clone(), seed)?;
+    let log = AccessLog::new(
+        shared.log.clone(),
+        settings.log.json,
+        shared.clock.clone(),
+        Arc::clone(&counters),
+    );
+    let worker = Worker {
+        gateway,
+        log,
+        clock: shared.clock.clone(),
+        limits: settings.server.clone(),
+        counters,
+        draining: Cell::new(false),
+        ending: Cell::new(false),
+        wakers: RefCell::new(Slab::new()),
+        date: Cell::new((u64::MAX, [0; HTTP_DATE])),
+    };
+    Ok((Rc::new(worker), listeners))
+}
+
+async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>) {
+    let accepting: Vec<_> = listeners
+        .into_iter()
+        .map(|listener| {
+            tokio::task::spawn_local(accept(listener, Rc::clone(&worker), Arc::clone(&shared)))
+        })
+        .collect();
+    let mut phase = shared.phase.clone();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                worker.log.flush();
+                worker.gateway.tidy();
+            }
+            changed = phase.changed() => {
+                let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending };
+                if now >= Phase::Draining && !worker.draining.replace(true) {
+                    accepting.iter().for_each(tokio::task::JoinHandle::abort);
+                    worker.wake_all();
+                }
+                if now == Phase::Ending {
+                    worker.ending.set(true);
+                    worker.wake_all();
+                    break;
+                }
+            }
+        }
+        if worker.draining.get() && worker.wakers.borrow().is_empty() {
+            break;
+        }
+        if worker.draining.get() {
+            tick.reset_after(DRAIN_TICK);
+        }
+    }
+    // connections that were cut take a turn to notice
+    for _ in 0..MAX_LAST_TURNS {
+        if worker.wakers.borrow().is_empty() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    worker.log.flush();
+}
+
+/// Takes connections, one after the other, as long as there is room.
+async fn accept(listener: Listener, worker: Rc<Worker>, shared: Arc<Shared>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if shared.open.load(Ordering::Relaxed) >= shared.max_connections {
+            tokio::time::sleep(FIRST_PAUSE).await; // what comes meanwhile waits in the backlog
+            continue;
+        }
+        match listener.accept().await {
+            Ok((stream, address)) => {
+                pause = FIRST_PAUSE;
+                welcome(stream, address, &worker, &shared);
+            }
+            Err(fault) if is_of_one_connection(&fault) => {}
+            Err(fault) => {
+                // out of file descriptors or memory: what is open goes on, what is new waits
+                tracing::warn!(error = %fault, pause = ?pause, "cannot accept connections");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+fn welcome(stream: Stream, address: Option<SocketAddr>, worker: &Rc<Worker>, shared: &Arc<Shared>) {
+    let address = address.map(|address| address.ip().to_canonical());
+    let trusted = address.is_some_and(|address| is_trusted(&worker.limits, address));
+    let peer = Rc::new(Peer { address, trusted, https: false });
+    let place = Place::take(worker, shared);
+    worker.counters.connections.add_one();
+    let worker = Rc::clone(worker);
+    // a panic ends this task and nothing else; the one in a request's own code is caught further in
+    tokio::task::spawn_local(async move { connection::serve(stream, peer, worker, place).await });
+}
+
+fn is_trusted(limits: &Server, address: IpAddr) -> bool {
+    limits.trusted_proxies.iter().any(|net| net.contains(&address))
+}
+
+/// Faults that say something of the connection that was to be accepted, not of us (accept(2)).
+fn is_of_one_connection(fault: &io::Error) -> bool {
+    matches!(
+        fault.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+impl Worker {
+    /// The time as `Date` tells it (RFC 9110 §5.6.7), spelt once a second.
+    pub(super) fn http_date(&self) -> [u8; HTTP_DATE] {
+        let now = self.clock.unix_seconds();
+        let (second, text) = self.date.get();
+        if second == now {
+            return text;
+        }
+        let spelt = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(now));
+        let text = spelt.as_bytes().try_into().unwrap_or(text);
+        self.date.set((now, text));
+        text
+    }
+
+    fn wake_all(&self) {
+        for (_, waker) in self.wakers.borrow().iter() {
+            if let Some(waker) = waker {
+                waker.wake_by_ref();
+            }
+        }
+    }
+}
+
+impl Place {
+    fn take(worker: &Rc<Worker>, shared: &Arc<Shared>) -> Self {
+        shared.open.fetch_add(1, Ordering::Relaxed);
+        let key = worker.wakers.borrow_mut().insert(None);
+        Self { worker: Rc::clone(worker), shared: Arc::clone(shared), key }
+    }
+
+    /// Notes how to wake the connection's task.
+    pub(super) fn note(&self, waker: &Waker) {
+        if let Some(noted) = self.worker.wakers.borrow_mut().get_mut(self.key) {
+            *noted = Some(waker.clone());
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.worker.wakers.borrow_mut().try_remove(self.key);
+        self.shared.open.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() {
+            self.worker.counters.panics.add_one();
+        }
+    }
+}
+
+/// Length of a `Date`.
+const HTTP_DATE: usize = 29;
+/// How often logs are handed over and idle connections looked at.
+const TICK: Duration = Duration::from_millis(200);
+/// The same while draining, when the end is waited for.
+const DRAIN_TICK: Duration = Duration::from_millis(10);
+/// First pause when no connection can be accepted; doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// Longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Threads for name look-ups, each made when it is needed.
+const MAX_RESOLVERS: usize = 4;
+/// Turns that connections get to notice that they are cut.
+const MAX_LAST_TURNS: usize = 64;

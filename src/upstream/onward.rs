@@ -1,0 +1,183 @@
+//! The head that the upstream gets: the client's fields less what is not theirs to say, and ours behind them.
+
+use std::io::Write;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+
+use super::exchange::Upload;
+use crate::config::{AuthorizationHeader, Settings};
+use crate::http1::wire::{write_field, write_line, write_number};
+use crate::message::Request;
+use crate::message::headers::{RequestFilter, connection_named};
+
+/// What every head towards this upstream has in common.
+#[derive(Debug)]
+pub(super) struct Onward {
+    base_path: String,
+    authority: String,
+    preserve_host: bool,
+    /// Names of the identity headers.
+    pub(super) reserved: Vec<HeaderName>,
+    drop_authorization: bool,
+}
+
+/// What the judging of a request has to say about its head.
+#[derive(Debug)]
+pub(super) struct Rights<'a> {
+    /// Whether no token was needed.
+    pub(super) open: bool,
+    /// Whether there was a valid one all the same.
+    pub(super) has_caller: bool,
+    /// Whether `Authorization` held a token that was not valid.
+    pub(super) withhold_authorization: bool,
+    /// Identity headers.
+    pub(super) identity: &'a [(HeaderName, HeaderValue)],
+    /// `X-Request-Id`.
+    pub(super) request_id: &'a [u8],
+}
+
+impl Onward {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            base_path: settings.upstream.origin.base_path.clone(),
+            authority: settings.upstream.origin.authority.clone(),
+            preserve_host: settings.upstream.preserve_host,
+            reserved: settings.identity.headers.iter().map(|(name, _)| name.clone()).collect(),
+            drop_authorization: settings.identity.authorization == AuthorizationHeader::Remove,
+        }
+    }
+
+    /// Writes the whole head. Order is policy: the client's fields are filtered first, then ours are set, so
+    /// that nothing of the client's can name, drop or double them.
+    pub(super) fn write_head(
+        &self,
+        out: &mut Vec<u8>,
+        request: &Request,
+        upload: &Upload,
+        rights: &Rights<'_>,
+    ) {
+        out.extend_from_slice(request.method.as_str().as_bytes());
+        out.push(b' ');
+        if request.target.as_str() != "*" {
+            out.extend_from_slice(self.base_path.as_bytes());
+        }
+        out.extend_from_slice(request.target.as_str().as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\n");
+        let host = match &request.host {
+            Some(host) if self.preserve_host => host.as_bytes(),
+            _ => self.authority.as_bytes(),
+        };
+        write_line(out, "host", host);
+        let headers = &request.headers;
+        let filter = RequestFilter {
+            reserved: &self.reserved,
+            trusted: request.peer.trusted,
+            open: rights.open,
+            drop_authorization: rights.withhold_authorization
+                || (self.drop_authorization && rights.has_caller),
+            connection_named: match headers.contains_key(header::CONNECTION) {
+                true => connection_named(headers),
+                false => Vec::new(),
+            },
+        };
+        for (name, value) in headers {
+            if name != header::HOST && filter.passes(name) {
+                write_field(out, name, value);
+            }
+        }
+        for (name, value) in rights.identity {
+            write_field(out, name, value);
+        }
+        write_origin_of(out, request);
+        for value in headers.get_all(header::VIA) {
+            write_field(out, &header::VIA, value);
+        }
+        write_line(out, "via", via(request));
+        write_line(out, "x-request-id", rights.request_id);
+        write_framing(out, request, upload, headers);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// `Forwarded` (RFC 7239) and its older kin: written from the socket, behind what a trusted proxy said.
+fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
+    let peer = &request.peer;
+    let scheme = if peer.https { "https" } else { "http" };
+    let believed = |name: &str| {
+        peer.trusted.then(|| request.headers.get_all(name).into_iter()).into_iter().flatten()
+    };
+    let host = request.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+
+    out.extend_from_slice(b"forwarded: ");
+    for value in believed("forwarded") {
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b", ");
+    }
+    let _ = match peer.address {
+        // writing into a Vec cannot fail
+        Some(std::net::IpAddr::V6(address)) => write!(out, "for=\"[{address}]\""),
+        Some(address) => write!(out, "for={address}"),
+        None => write!(out, "for=unknown"),
+    };
+    if !host.is_empty() {
+        out.extend_from_slice(b";host=\"");
+        out.extend_from_slice(host);
+        out.push(b'"');
+    }
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(scheme.as_bytes());
+    out.extend_from_slice(b"\r\nx-forwarded-for: ");
+    for value in believed("x-forwarded-for") {
+        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(b", ");
+    }
+    let _ = match peer.address {
+        Some(address) => write!(out, "{address}"),
+        None => write!(out, "unknown"),
+    };
+    out.extend_from_slice(b"\r\n");
+    match believed("x-forwarded-proto").next() {
+        Some(value) => write_line(out, "x-forwarded-proto", value.as_bytes()),
+        None => write_line(out, "x-forwarded-proto", scheme.as_bytes()),
+    }
+    match believed("x-forwarded-host").next() {
+        Some(value) => write_line(out, "x-forwarded-host", value.as_bytes()),
+        None if !host.is_empty() => write_line(out, "x-forwarded-host", host),
+        None => {}
+    }
+}
+
+fn via(request: &Request) -> &'static [u8] {
+    match request.version {
+        http::Version::HTTP_10 => b"1.0 tollgate",
+        http::Version::HTTP_2 => b"2 tollgate",
+        _ => b"1.1 tollgate",
+    }
+}
+
+/// How long the body is, and what the connection is for.
+fn write_framing(out: &mut Vec<u8>, request: &Request, upload: &Upload, headers: &HeaderMap) {
+    match upload.length() {
+        Some(0) if !expects_content(&request.method) => {}
+        Some(length) => {
+            out.extend_from_slice(b"content-length: ");
+            write_number(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        None => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+    }
+    if upload.is_held() {
+        out.extend_from_slice(b"expect: 100-continue\r\n");
+    }
+    if let Some(protocol) = &request.upgrade {
+        out.extend_from_slice(b"connection: upgrade\r\n");
+        write_field(out, &header::UPGRADE, protocol);
+    } else if crate::message::headers::has_token(headers, &header::TE, "trailers") {
+        out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
+    }
+}
+
+/// Methods whose body is told even where it is empty (RFC 9110 §8.6).
+fn expects_content(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
