@@ -11,7 +11,8 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 #[test]
 fn an_api_that_others_wrote_is_guarded() {
-    let installed = Command::new("bash").args(["tests/install.sh", "example"]).current_dir(ROOT).output();
+    let installed =
+        Command::new("bash").args(["tests/install.sh", "example"]).current_dir(ROOT).output();
     let installed = installed.unwrap();
     assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
     markdown::hold("examples/in-front-of-an-api/README.md");

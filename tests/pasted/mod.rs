@@ -30,7 +30,8 @@ pub(crate) fn paste(program: &mut Command) -> (String, Vec<u16>) {
         }
     }
 
-    let shell = Command::new("bash").args(["-c", &format!("{NOTING}{printed}")]).output().expect("bash");
+    let shell =
+        Command::new("bash").args(["-c", &format!("{NOTING}{printed}")]).output().expect("bash");
     let noted = String::from_utf8_lossy(&shell.stderr).into_owned();
     let statuses =
         noted.lines().filter_map(|line| line.strip_prefix("HTTP ")?.parse().ok()).collect();
