@@ -53,7 +53,7 @@ fn keys(path: &str, schema: &Value, found: &mut BTreeMap<String, (String, String
             keys(&format!("{path}[]"), &schema["items"], found);
         } else {
             let default = match &schema["default"] {
-                Value::Null => String::new(),
+                Value::Null => "–".to_owned(),
                 default => format!("`{}`", toml_text(default)),
             };
             let meaning = schema["description"].as_str().expect("a description").to_owned();
@@ -68,6 +68,7 @@ fn toml_text(value: &Value) -> String {
         Value::Array(items) => {
             format!("[{}]", items.iter().map(toml_text).collect::<Vec<_>>().join(", "))
         }
+        Value::Object(entries) if entries.is_empty() => "{}".to_owned(),
         Value::Object(entries) => {
             let entry = |(name, value): (&String, &Value)| format!("{name} = {}", toml_text(value));
             format!("{{ {} }}", entries.iter().map(entry).collect::<Vec<_>>().join(", "))
