@@ -1,6 +1,7 @@
 //! tollgate: an authenticating reverse proxy.
 
 pub mod auth;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;

@@ -32,7 +32,7 @@ pub use settings::{
     SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
 };
 
-pub(crate) use value::{algorithm_name, show_duration, show_size};
+pub(crate) use value::{algorithm_name, show_duration};
 
 /// The signing key of the sample `gateway.toml`: good for trying out, and warned of.
 const SAMPLE_KEY: &str = "base64:kB9MIXvz2SAvLYiBoDwsTPPF7D7evSuO0T1gzNROIAU";

@@ -583,7 +583,7 @@ pub(crate) fn show_duration(milliseconds: u64) -> String {
 }
 
 /// The shortest exact way to write so many bytes.
-pub(crate) fn show_size(bytes: u64) -> String {
+fn show_size(bytes: u64) -> String {
     let units = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     let fits = units.iter().find(|(_, factor)| bytes >= *factor && bytes % factor == 0);
     fits.map_or_else(|| bytes.to_string(), |(unit, factor)| format!("{}{unit}", bytes / factor))
