@@ -60,6 +60,9 @@ enum Head {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Next {
     Another,
+    /// Nothing more is to come, and nothing is left unread.
+    Done,
+    /// Nothing more is to come from us; the peer may still be sending.
     Close,
     /// The peer is gone, or must not take what it has for the whole.
     Cut,
@@ -81,6 +84,7 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
         first = false;
         match next {
             Next::Another => {}
+            Next::Done => return,
             Next::Close => return linger(&state).await,
             Next::Cut => {
                 state.borrow().wire.stream.reset_on_close();
@@ -214,6 +218,7 @@ async fn respond(
             Next::Close
         }
         (Ok(()), None) if keep_alive => drain(state).await,
+        (Ok(()), None) if !asked.keep_alive && state.borrow().is_read_up() => Next::Done,
         (Ok(()), None) => Next::Close,
     }
 }
@@ -509,6 +514,11 @@ impl State {
         // a client that waits for 100 may or may not send the body now (RFC 9110 §10.1.1)
         !self.owes_continue
             && (still_flows || self.body.remaining().is_some_and(|left| left <= MAX_DRAINED))
+    }
+
+    /// Whether nothing that the peer has sent waits to be read, as far as we know.
+    fn is_read_up(&self) -> bool {
+        !self.broken && self.body.is_done() && self.wire.input.is_empty()
     }
 
     /// The socket for a tunnel, and what the client has already sent into it.
