@@ -19,7 +19,8 @@ image=$work/image
 
 build() {
   rm -rf "$source" "$work/out" "$image"
-  mkdir -p "$source" "$work/out" "$image"
+  mkdir -p "$source" "$work/target" "$work/out" "$image"
+  ln -s "$work/target" "$source/target" # what an earlier run compiled
   local instruction rest stage=none words
   while read -r instruction rest; do
     case $instruction in
@@ -29,7 +30,7 @@ build() {
     ENV) eval "export $rest" ;;
     RUN)
       [ "$stage" = build ] || { echo "$containerfile: RUN in an empty image" >&2; exit 1; }
-      (cd "$source" && CARGO_TARGET_DIR="$work/target" bash -euc "${rest//\/out\//$work/out/}")
+      (cd "$source" && env -u CARGO_TARGET_DIR bash -euc "${rest//\/out\//$work/out/}")
       ;;
     COPY)
       read -r -a words <<<"$rest"
