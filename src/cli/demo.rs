@@ -4,20 +4,18 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::{COULD_NOT_START, DemoArgs, WRONG, complain};
-use crate::clock::Clock;
+use super::{COULD_NOT_START, DemoArgs, WRONG, complain, run};
 use crate::config::{Faults, Settings, Sources, load};
 use crate::demo::SampleApi;
-use crate::observe::LogSink;
-use crate::server::{BindError, StartError, start, until_signalled};
 
 pub(super) fn main(args: &DemoArgs) -> ExitCode {
     match demo(args.listen.as_deref().unwrap_or(LISTEN)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(DemoError::Settings(faults)) => {
             complain(&faults);
             ExitCode::from(WRONG)
@@ -34,42 +32,25 @@ pub(super) fn main(args: &DemoArgs) -> ExitCode {
 enum DemoError {
     #[error("the address to listen on is no address")]
     Settings(Faults),
-    #[error(
-        "{address} is in use by another program; stop that, or choose another address, for example: \
-         tollgate demo --listen 127.0.0.1:8090"
-    )]
-    InUse { address: String },
-    #[error("the gateway cannot start: {0}")]
-    Gateway(StartError),
-    #[error("the system has no random numbers to give")]
-    Random,
+    #[error("the random source failed")]
+    Random(#[from] Unspecified),
     #[error("the sample API cannot start: {0}")]
-    System(#[from] io::Error),
+    SampleApi(#[from] io::Error),
 }
 
-impl From<StartError> for DemoError {
-    fn from(fault: StartError) -> Self {
-        match fault {
-            StartError::Bind(BindError::InUse { address }) => Self::InUse { address },
-            other => Self::Gateway(other),
-        }
-    }
-}
-
-fn demo(listen: &str) -> Result<(), DemoError> {
+/// The lines go to standard output and the log to standard error, so that what is printed can be piped into a shell.
+fn demo(listen: &str) -> Result<ExitCode, DemoError> {
     let api = SampleApi::start()?;
     let secret = random_text()?;
     let settings = settings(listen, api.address(), &secret)?;
-    let (log, writer) = LogSink::start(io::stderr())?;
-    let running = start(settings, Clock::system(), Some(log))?;
-    for gateway in running.addresses() {
-        print!("{}", lines(*gateway, api.address(), &secret));
-    }
-    // Whoever does not read the lines may still use the gateway.
-    let _ = io::stdout().flush();
-    until_signalled(running)?;
-    writer.finish();
-    Ok(())
+    Ok(run::serve(settings, io::stderr(), |running| {
+        let mut out = io::stdout().lock();
+        for gateway in running.addresses() {
+            // Whoever does not read the lines may still use the gateway.
+            let _ = out.write_all(lines(*gateway, api.address(), &secret).as_bytes());
+        }
+        let _ = out.flush();
+    }))
 }
 
 /// Said as in `gateway.toml`, so that the demo has no way of its own to a gateway.
@@ -94,7 +75,7 @@ fn settings(listen: &str, api: SocketAddr, secret: &str) -> Result<Settings, Dem
 /// 256 bits as letters that need no quoting in a shell, a form or a header.
 fn random_text() -> Result<String, DemoError> {
     let mut bytes = [0; 32];
-    rand::fill(&mut bytes).map_err(|_| DemoError::Random)?;
+    rand::fill(&mut bytes)?;
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 

@@ -70,8 +70,8 @@ Examples:
     /// Print a new signing key and its `kid`
     #[command(after_help = "\
 Examples:
-  tollgate key > key.txt                            for HS256
-  tollgate key --algorithm ES256 > key.pem")]
+  tollgate key > key.pem                            for ES256
+  tollgate key --algorithm HS256 > key.txt")]
     Key(KeyArgs),
 
     /// Issue a token with the configured key, or say what is wrong with one
@@ -145,7 +145,7 @@ pub(crate) struct SecretArgs {
 #[derive(Args, Clone, Debug)]
 pub(crate) struct KeyArgs {
     /// HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA
-    #[arg(short, long, value_name = "ALG", default_value = "HS256")]
+    #[arg(short, long, value_name = "ALG", default_value = "ES256")]
     pub(crate) algorithm: String,
 }
 
@@ -257,6 +257,24 @@ fn sources(
     sources.listen = listen.to_vec();
     sources.upstream = upstream.map(str::to_owned);
     Ok(sources)
+}
+
+/// Says in one sentence what is wrong with the input.
+pub(crate) fn wrong(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::from(WRONG)
+}
+
+/// The end of a command: silent where it went well, else the error and its causes in one sentence.
+pub(crate) fn finished(outcome: Result<(), impl std::error::Error>) -> ExitCode {
+    let Err(fault) = outcome else { return ExitCode::SUCCESS };
+    let mut text = fault.to_string();
+    let mut cause = fault.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    wrong(&text)
 }
 
 fn complain(faults: &Faults) {

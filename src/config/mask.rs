@@ -30,10 +30,11 @@ pub(super) fn by_tree(
     // What is left between keys and values is punctuation and comments.
     spoken_for.sort_by_key(|range| range.start);
     let mut from = 0;
-    for range in spoken_for.into_iter().chain([text.len()..text.len()]) {
+    for range in spoken_for {
         hidden.extend(comments(text, from..range.start));
         from = from.max(range.end);
     }
+    hidden.extend(comments(text, from..text.len()));
     hidden.sort_by_key(|hidden| hidden.range.start);
     hidden
 }
@@ -122,12 +123,12 @@ impl Marks<'_> {
             (DeValue::Array(items), shape) => {
                 let of = match shape {
                     Some(Shape::List { of, .. }) => Some(&**of),
-                    Some(Shape::Value { secret: false, .. } | Shape::Any) => shape,
+                    Some(Shape::Value { secret: false, .. }) => shape,
                     _ => None,
                 };
                 items.iter().for_each(|item| self.value(item, of));
             }
-            (_, Some(Shape::Value { secret: false, .. } | Shape::Any)) => self.show(range),
+            (_, Some(Shape::Value { secret: false, .. })) => self.show(range),
             (_, Some(Shape::List { of, .. })) if is_plain(of) => self.show(range),
             (_, _) => {
                 self.spoken_for.push(range.clone());
@@ -202,9 +203,9 @@ fn visible_part(line: &str, known: &[(&'static str, bool)]) -> usize {
     let indent = line.len() - content.len();
     if content.starts_with('[') {
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "[]._- ".contains(letter);
-        // A header, or a list within a list: then it is not of names alone.
+        // A header, if it is closed or begins with a known name; else it may be a list within a list.
         let header = content.find(|letter| !is_name(letter)).unwrap_or(content.len());
-        return if content[..header].contains(']') { indent + header } else { 0 };
+        return if is_header(&content[..header], known) { indent + header } else { 0 };
     }
     let is_key = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     let key = content.find(|letter| !is_key(letter)).unwrap_or(content.len());
@@ -223,4 +224,9 @@ fn visible_part(line: &str, known: &[(&'static str, bool)]) -> usize {
     }
     let end = rest.find('#').unwrap_or(rest.len());
     indent + key + rest[..end].trim_end().len()
+}
+
+fn is_header(text: &str, known: &[(&'static str, bool)]) -> bool {
+    let name = text.trim_start_matches('[').split(['.', ']', ' ']).next().unwrap_or_default();
+    text.trim_end().ends_with(']') || known.iter().any(|(known, _)| *known == name)
 }

@@ -2,10 +2,12 @@
 //!
 //! The documentation of a key is its description in the JSON Schema.
 
+use super::address::{ListenAddress, Network, Socket};
+use super::amount::{Limits, Size, Span, Whole};
 use super::shape::{At, section};
 use super::value::{
-    Anything, Authorization, Entries, FilePath, Hidden, Limits, ListenAddress, LogFormat, Moment,
-    Network, OneOrMore, Optional, Signature, Size, Socket, Span, Text, Whole,
+    Anything, Authorization, Entries, FilePath, Hidden, LogFormat, Moment, OneOrMore, Optional,
+    Signature, Text,
 };
 
 /// A list without entries.

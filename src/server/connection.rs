@@ -71,7 +71,11 @@ enum Next {
 /// Serves a connection until it ends.
 pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, place: Place) {
     let state = Rc::new(RefCell::new(State::new(stream, Rc::clone(&worker))));
-    poll_fn(|cx| Poll::Ready(place.note(cx.waker()))).await;
+    poll_fn(|cx| {
+        place.note(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     let mut first = true;
     loop {
         let head = poll_fn(|cx| state.borrow_mut().poll_head(cx, first)).await;

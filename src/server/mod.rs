@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::observe::{Counters, LogSink};
-use crate::token::TokenService;
+use crate::token::{self, TokenService};
 use listener::Listeners;
 
 /// Why a gateway cannot start.
@@ -37,6 +37,9 @@ pub enum StartError {
     /// TLS towards the upstream cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
+    /// The token service cannot be set up.
+    #[error(transparent)]
+    Tokens(#[from] token::StartError),
     /// A thread or a runtime cannot be had.
     #[error("a worker cannot be started: {0}")]
     Worker(#[source] io::Error),
@@ -112,7 +115,7 @@ pub fn start(
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
-        tokens: TokenService::new(&settings, clock.clone()),
+        tokens: TokenService::new(&settings, clock.clone())?,
         clock,
         phase: watched,
         open: AtomicUsize::new(0),

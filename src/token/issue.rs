@@ -1,11 +1,12 @@
 //! Mints access tokens: JWTs after RFC 9068, signed by the key ring.
 
+use std::time::Duration;
+
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use std::time::Duration;
 
 use super::client::Record;
 use crate::config::Settings;

@@ -71,7 +71,7 @@ impl Connection {
     }
 
     /// The socket, and what has already come over it.
-    pub(super) fn into_tunnel(self: Box<Self>) -> (Stream, Bytes) {
+    pub(super) fn into_tunnel(self) -> (Stream, Bytes) {
         (self.wire.stream, self.wire.input.freeze())
     }
 }

@@ -8,7 +8,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Desk;
 use super::secrets::read_file;
-use crate::config::document::printable;
+use crate::config::address::LONGEST_SOCKET_PATH;
+use crate::config::excerpt::printable;
 use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::raw;
@@ -251,8 +252,6 @@ fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
 const SCHEMES: [&str; 3] = ["http", "https", "unix"];
 const EXAMPLE: &str = "write a URL such as \"http://127.0.0.1:9000\"";
 
-/// `sun_path` holds 108 bytes with the final NUL (unix(7)).
-const LONGEST_SOCKET_PATH: usize = 107;
 /// RFC 1035 §2.3.4.
 const LONGEST_HOST: usize = 253;
 /// A system's whole collection has some 250 KiB.
