@@ -19,7 +19,7 @@ pub(super) fn main(args: &KeyArgs) -> ExitCode {
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyCommandError {
+pub(super) enum KeyCommandError {
     /// The key could not be made.
     #[error("the key could not be made")]
     Key(#[from] KeyError),
@@ -33,7 +33,7 @@ pub enum KeyCommandError {
 ///
 /// # Errors
 /// [`KeyCommandError`], by variant.
-pub fn new(
+pub(super) fn new(
     algorithm: Algorithm,
     out: &mut impl Write,
     notes: &mut impl Write,

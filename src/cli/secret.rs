@@ -19,7 +19,7 @@ pub(super) fn main(args: &SecretArgs) -> ExitCode {
 
 /// Why there is no secret, or no hash.
 #[derive(Debug, thiserror::Error)]
-pub enum SecretError {
+pub(super) enum SecretError {
     /// Standard input or output failed.
     #[error("reading or writing failed")]
     Io(#[from] io::Error),
@@ -46,7 +46,7 @@ pub enum SecretError {
 ///
 /// # Errors
 /// [`SecretError::Random`] or [`SecretError::Io`].
-pub fn generate(out: &mut impl Write) -> Result<(), SecretError> {
+pub(super) fn generate(out: &mut impl Write) -> Result<(), SecretError> {
     let mut bytes = Zeroizing::new([0; 32]);
     rand::fill(&mut *bytes)?;
     let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(*bytes));
@@ -58,7 +58,7 @@ pub fn generate(out: &mut impl Write) -> Result<(), SecretError> {
 ///
 /// # Errors
 /// [`SecretError`], by variant.
-pub fn hash(input: &mut impl Read, out: &mut impl Write) -> Result<(), SecretError> {
+pub(super) fn hash(input: &mut impl Read, out: &mut impl Write) -> Result<(), SecretError> {
     let mut text = Zeroizing::new(Vec::new());
     input.take(MAX_SECRET as u64 + 3).read_to_end(&mut text)?;
     let line = text.strip_suffix(b"\n").unwrap_or(&text);

@@ -65,7 +65,7 @@ pub(super) fn main(args: &TokenArgs) -> ExitCode {
 
 /// Why no token was written.
 #[derive(Debug, thiserror::Error)]
-pub enum TokenCommandError {
+pub(super) enum TokenCommandError {
     /// It could not be minted.
     #[error("no token was issued")]
     Issue(#[from] IssueError),
@@ -78,7 +78,7 @@ pub enum TokenCommandError {
 ///
 /// # Errors
 /// [`TokenCommandError`], by variant.
-pub fn issue(
+pub(super) fn issue(
     settings: &Settings,
     client: &str,
     scope: Option<&str>,
@@ -94,7 +94,7 @@ pub fn issue(
 ///
 /// # Errors
 /// If writing fails.
-pub fn inspect(
+pub(super) fn inspect(
     settings: &Settings,
     token: &str,
     now: u64,

@@ -131,6 +131,18 @@ fn bounded<L: Limits>(
 }
 
 /// Adds up `1h30m`; a number alone counts whole seconds.
+/// A duration as the file has it, for a command line.
+///
+/// # Errors
+/// A sentence that shows how it is written.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let milliseconds =
+        parse_units(text, &TIME_UNITS).and_then(|milliseconds| u64::try_from(milliseconds).ok());
+    milliseconds.map(Duration::from_millis).ok_or_else(|| {
+        format!("{text:?} is no duration; write \"30s\", \"1h30m\", \"250ms\" or whole seconds")
+    })
+}
+
 fn parse_units(text: &str, units: &[(&str, i128)]) -> Option<i128> {
     if let Ok(seconds) = text.trim().parse::<u64>() {
         return Some(i128::from(seconds) * 1_000);

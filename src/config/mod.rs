@@ -35,7 +35,7 @@ pub use settings::{
     SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
 };
 
-pub(crate) use amount::show_duration;
+pub(crate) use amount::{parse_duration, show_duration};
 pub(crate) use value::algorithm_name;
 
 /// The signing key of the sample `gateway.toml`: good for trying out, and warned of.

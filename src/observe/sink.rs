@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// Takes blocks of whole lines and never waits.
@@ -63,12 +63,23 @@ impl LogSink {
     /// Waits until everything handed over so far is written, at most for `limit`. For the end of the program.
     pub fn flush(&self, limit: Duration) {
         let (written, seen) = sync_channel(1);
-        if self.queue.try_send(Message::Flush(written)).is_ok() {
-            let _ = seen.recv_timeout(limit); // a reader that stands still is not waited for
+        let mut message = Message::Flush(written);
+        for _ in 0..limit.as_millis() / LOOK_EVERY.as_millis() {
+            match self.queue.try_send(message) {
+                Ok(()) => {
+                    let _ = seen.recv_timeout(limit); // a reader that stands still is not waited for
+                    return;
+                }
+                Err(TrySendError::Full(back)) => message = back,
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 }
 
+/// How often a full queue is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Most blocks that wait to be written; with [`super::access::FULL_BLOCK`] about 8 MiB.
 const MAX_BLOCKS: usize = 256;
 

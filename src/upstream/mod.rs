@@ -140,7 +140,7 @@ impl Upstream {
         request: &Request,
     ) -> Result<Response, Failure> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Self::upgraded(head, connection, upload, request);
+            return Self::upgraded(head, *connection, upload, request);
         }
         let named = match head.headers.contains_key(header::CONNECTION) {
             true => connection_named(&head.headers),
@@ -181,7 +181,7 @@ impl Upstream {
     /// A tunnel, if that is what the client asked for (RFC 9110 §7.8).
     fn upgraded(
         head: ResponseHead,
-        connection: Box<Connection>,
+        connection: Connection,
         upload: Upload,
         request: &Request,
     ) -> Result<Response, Failure> {
