@@ -26,7 +26,7 @@ pub(crate) fn paste(program: &mut Command) -> (String, Vec<u16>) {
     while !printed.contains("Ctrl-C") {
         if output.read_line(&mut printed).expect("text") == 0 {
             let ended = running.wait().expect("its end");
-            panic!("ended with {ended}: {printed}{}", errors.join().unwrap());
+            panic!("ended with {ended}: {printed}{}", errors.join().expect("what it said"));
         }
     }
 
@@ -37,9 +37,9 @@ pub(crate) fn paste(program: &mut Command) -> (String, Vec<u16>) {
         noted.lines().filter_map(|line| line.strip_prefix("HTTP ")?.parse().ok()).collect();
 
     let group = format!("-{}", running.id());
-    assert!(Command::new("kill").args(["-TERM", "--", &group]).status().unwrap().success());
+    assert!(Command::new("kill").args(["-TERM", "--", &group]).status().expect("kill").success());
     let ended = running.wait().expect("its end");
-    let said = errors.join().unwrap();
+    let said = errors.join().expect("what it said");
     assert!(ended.success(), "told to stop, it ended with {ended}: {said}");
     assert!(shell.status.success(), "{printed}\n{noted}\n{said}");
     (printed, statuses)
