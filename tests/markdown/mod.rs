@@ -8,9 +8,10 @@
 //! | `<!-- test: ok -->` | commands that end with success |
 //! | `<!-- test: exit 1 -->` | the last command ends with this code |
 //! | `<!-- test: 200 401 -->` | commands that succeed, whose `curl`s get these statuses in this order |
+//! | `<!-- test: secret -->` | `CLIENT_SECRET=…`, to which the reader gives the secret that the demo printed |
 //! | `<!-- test: file NAME -->` | the content of a file, written before the next command |
 //! | `<!-- test: check -->` | a `gateway.toml` that `tollgate check` accepts |
-//! | `<!-- test: output -->` | shown, not run: each line of it was printed, `…` standing for anything |
+//! | `<!-- test: output -->` | shown, not run: each line of it was printed; `…` stands for anything |
 //! | `<!-- test: not run: WHY -->` | not run |
 //!
 //! All commands of a document run in one bash, in order, in a folder that looks like the root of the repository and is
@@ -84,7 +85,8 @@ pub(crate) fn hold(document: &str) {
         .stdin(Stdio::null())
         .output()
         .expect("bash");
-    let said = [&ended.stdout[..], &ended.stderr[..]].concat();
+    let served = fs::read(place.served()).unwrap_or_default();
+    let said = [&ended.stdout[..], &ended.stderr[..], &served[..]].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
     let report = fs::read_to_string(place.report()).unwrap_or_default();
     assert!(ended.status.success(), "{document}\n{report}\n{said}");
@@ -116,8 +118,14 @@ impl Place {
         Self { folder, root }
     }
 
+    /// What the script notes of each block.
     fn report(&self) -> PathBuf {
         self.folder.join("report")
+    }
+
+    /// What the serving commands print.
+    fn served(&self) -> PathBuf {
+        self.folder.join("served")
     }
 }
 
@@ -153,8 +161,9 @@ fn script(
     place: &Place,
 ) -> String {
     let mut script = format!(
-        "report={}\ngateway={gateway}\n{PRELUDE}",
-        place.report().to_str().expect("a path in UTF-8")
+        "report={}\nserved={}\ngateway={gateway}\n{PRELUDE}",
+        place.report().display(),
+        place.served().display(),
     );
     for Block { line, language, promise, text } in blocks {
         let promise = match (language.as_str(), promise) {
@@ -175,7 +184,11 @@ fn script(
             script += &format!("begin {line}; tollgate check --config {name}; end\n");
         } else if promise == "serve" {
             assert_eq!(language, "sh", "{document}:{line}");
-            script += &format!("begin {line}; stop; {{\n{text}}} & serving; end\n");
+            script +=
+                &format!("begin {line}; stop; {{\n{text}}} >> \"$served\" 2>&1 & serving; end\n");
+        } else if promise == "secret" {
+            assert!(text.starts_with("CLIENT_SECRET="), "{document}:{line}");
+            script += &format!("begin {line}; {SECRET}; end\n");
         } else if !promise.starts_with("not run: ") && !promise.starts_with("output") {
             assert_eq!(language, "sh", "{document}:{line}");
             script += &format!("begin {line}\n{text}end\n");
@@ -213,7 +226,7 @@ fn judge(document: &str, blocks: &[Block], report: &str, said: &str) {
             noted.iter().filter_map(|line| line.strip_prefix("HTTP ")).collect();
         let exit = noted.iter().find_map(|line| line.strip_prefix("exit ")).unwrap_or("none");
         let (wanted, code) = match promise {
-            "ok" | "serve" | "check" => ("", "0"),
+            "ok" | "serve" | "secret" | "check" => ("", "0"),
             _ => match promise.strip_prefix("exit ") {
                 Some(code) => ("", code),
                 None => (promise, "0"),
@@ -227,18 +240,16 @@ fn judge(document: &str, blocks: &[Block], report: &str, said: &str) {
     }
 }
 
-/// Whether `line` is `wanted`, in which `…` stands for anything.
+/// Whether `wanted` is in `line`; `…` in it stands for anything.
 fn alike(line: &str, wanted: &str) -> bool {
-    let mut parts = wanted.split('…');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = line.strip_prefix(first) else { return false };
-    let parts: Vec<&str> = parts.collect();
-    let Some((last, between)) = parts.split_last() else { return rest.is_empty() };
-    for part in between {
-        let Some((_, after)) = rest.split_once(part) else { return false };
-        rest = after;
-    }
-    rest.ends_with(last)
+    let mut rest = line;
+    wanted.split('…').all(|part| match rest.split_once(part) {
+        Some((_, after)) => {
+            rest = after;
+            true
+        }
+        None => false,
+    })
 }
 
 fn path_with_binary() -> String {
@@ -252,6 +263,10 @@ pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     listener.local_addr().expect("its address")
 }
+
+/// Reads what the demo printed.
+const SECRET: &str =
+    r#"CLIENT_SECRET=$(sed -n 's/.* with the secret //p' "$served"); [ -n "$CLIENT_SECRET" ]"#;
 
 /// Instead of a container engine.
 const CONTAINED: &str = "EXAMPLE=$PWD/examples/sidecar bash tests/sidecar.sh up";
