@@ -115,6 +115,7 @@ mod tests {
     fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
         let principal = Principal {
             issuer: String::new(),
+            issuer_name: String::new(),
             subject: None,
             client_id: None,
             scopes: Scopes::default(),

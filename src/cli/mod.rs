@@ -27,10 +27,10 @@ use crate::config::{Faults, Loaded, Sources, find_file, load};
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  tollgate demo                                     a gateway in front of a built-in API, with curl lines to try
-  tollgate check                                    is ./gateway.toml right, and what does it mean?
-  tollgate --config /etc/tollgate/gateway.toml      run with this configuration
-  tollgate run --upstream http://127.0.0.1:9000     run in front of another upstream than the file says
+  tollgate demo                                   a gateway before a built-in API, to try out
+  tollgate check                                  is ./gateway.toml right?
+  tollgate --config /etc/tollgate/gateway.toml    run with this configuration
+  tollgate run --upstream http://127.0.0.1:9000   run, forwarding to here
 
 Exit codes: 0 fine, 1 the configuration or the input is wrong, 2 usage, 3 could not start."
 )]

@@ -73,19 +73,21 @@ pub(super) fn by_line(text: &str, shape: &Shape) -> Vec<Hidden> {
     hidden
 }
 
-/// The `user:password` of every URL in a part of a text.
+/// The `user:password@` of every address in a part of a text, whether or not a scheme stands before it.
 pub(super) fn credentials(text: &str, part: Range<usize>) -> Vec<Hidden> {
     let mut hidden = Vec::new();
     let mut from = part.start;
-    while let Some(found) = text[from..part.end].find("//") {
-        let start = from + found + 2;
-        let end =
-            text[start..part.end].find([' ', '"', '\'', ',']).map_or(part.end, |at| start + at);
-        if let Some(at) = text[start..end].rfind('@') {
-            hidden.push(Hidden { range: start..start + at, is_comment: false });
+    let delimiter = |letter: char| " \"'=,\t".contains(letter);
+    while from < part.end {
+        let rest = &text[from..part.end];
+        let word = &rest[..rest.find(delimiter).unwrap_or(rest.len())];
+        if let Some(at) = word.rfind('@') {
+            let start = word[..at].find("//").map_or(0, |slashes| slashes + 2);
+            hidden.push(Hidden { range: from + start..from + at, is_comment: false });
         }
-        from = end;
+        from += word.len() + rest[word.len()..].chars().next().map_or(0, char::len_utf8);
     }
+    hidden.retain(|hidden| !hidden.range.is_empty());
     hidden
 }
 
@@ -216,10 +218,11 @@ fn visible_part(line: &str, known: &[(&'static str, bool)]) -> usize {
     if meanings.peek().is_none() {
         return 0;
     }
-    if rest.contains('{')
-        || !meanings.all(|(_, plain)| *plain)
-        || holds_key_material(&rest[blank..])
-    {
+    let value = &rest[blank..];
+    // A second key on the line may be a secret one.
+    let has_more = value.contains(['{', '='])
+        || known.iter().any(|(name, plain)| !plain && value.to_lowercase().contains(name));
+    if has_more || !meanings.all(|(_, plain)| *plain) || holds_key_material(value) {
         return indent + key + blank;
     }
     let end = rest.find('#').unwrap_or(rest.len());

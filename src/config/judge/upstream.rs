@@ -84,7 +84,8 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
         }
     };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if authority.contains('@') {
+    // Anywhere: a password may hold a slash, and must not be taken for a port or a path and told.
+    if rest.contains('@') {
         return fault(
             "holds a user or a password",
             "leave out what stands before the @: nothing sends it",
@@ -179,7 +180,7 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
 /// What is put before each path: empty, or with a slash at its beginning and none at its end.
 fn base_path(path: &str) -> Result<String, UrlFault> {
     let path = path.trim_end_matches('/');
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:".contains(&byte);
     if !path.bytes().all(is_plain) {
         return fault(
             "has a path with characters that may be read in two ways",
@@ -292,6 +293,7 @@ mod tests {
             ("http://a:", "has the impossible port ``"),
             ("http://::1:80", "has no host"),
             ("http://fe80::1", "has more than one port"),
+            ("http://user:p/w@a", "holds a user or a password"),
             ("http://user:pw@a", "holds a user or a password"),
             ("http://a/?x", "has a query"),
             ("http://a#x", "has a fragment"),

@@ -176,8 +176,8 @@ proptest! {
     #[test]
     fn no_secret_is_ever_shown(
         secret in "[a-zA-Z0-9+/]{6,40}",
-        form in 0_usize..22,
-        broken in 0_usize..6,
+        form in 0_usize..24,
+        broken in 0_usize..8,
     ) {
         // Recognisable, so that no other text contains it by chance.
         let secret = format!("Zq7{secret}");
@@ -203,6 +203,8 @@ proptest! {
             18 => format!("claims = {{ secret = \"{secret}\", sub = 1 }}"),
             19 => format!("secret = \"{secret}\"\nid = \"twice\""),
             20 => format!("\"secret\" = \"{secret}\" \"{secret}\""),
+            21 => format!("id = \"a\" secret = \"{secret}\""),
+            22 => format!("id = \"b\", secret \"{secret}\""),
             _ => format!("secret=\"{secret}\\q\""),
         };
         let mut text = client(&lines);
@@ -212,6 +214,8 @@ proptest! {
             2 => text = text.replace("http://127", &format!("ftp://user:{secret}@127")),
             3 => text = text.replace("[[clients]]", &format!("next_keys = [\"{secret}\", {{ key = \"{secret}\" }}]\n[[clients]]")),
             4 => text = text.replace("u8Zq2mXc7Rk1Vt5Yw9Bn4Ld6Hs3Jf0Pg", &format!("hex:{secret}")),
+            5 => text = text.replace("http://127.0.0.1", &format!("user:{secret}@127.0.0.1")),
+            6 => text = text.replace("http://127.0.0.1", &format!("http://user:1/{secret}@127.0.0.1")),
             _ => {}
         }
         let shown = match load_text(text, &[("TOLLGATE_TOKEN_KEY", &secret), ("TOLLGATE_TOKEN__KEY_ID", "a")]) {
