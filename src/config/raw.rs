@@ -28,7 +28,7 @@ section! {
         identity: Identity = ();
         /// The administrative listener; off when absent.
         admin: Admin;
-        /// What is written to standard error.
+        /// What is logged, to standard output.
         log: Log = ();
     }
 
@@ -183,7 +183,7 @@ section! {
         listen: Socket;
     }
 
-    /// What is written to standard error.
+    /// What is logged, to standard output.
     Log {
         /// text for people, json for machines.
         format: LogFormat = "text";
