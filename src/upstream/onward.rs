@@ -1,14 +1,13 @@
 //! The head that the upstream gets: the client's fields less what is not theirs to say, and ours behind them.
 
-use std::io::Write;
-
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::exchange::Upload;
 use crate::config::{AuthorizationHeader, Settings};
-use crate::http1::wire::{write_field, write_line, write_number};
+use crate::http1::wire::{write_field, write_line};
 use crate::message::Request;
 use crate::message::headers::{RequestFilter, connection_named};
+use crate::message::text::write_number;
 
 /// What every head towards this upstream has in common.
 #[derive(Debug)]
@@ -113,12 +112,10 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b", ");
     }
-    let _ = match peer.address {
-        // writing into a Vec cannot fail
-        Some(std::net::IpAddr::V6(address)) => write!(out, "for=\"[{address}]\""),
-        Some(address) => write!(out, "for={address}"),
-        None => write!(out, "for=unknown"),
-    };
+    let is_v6 = matches!(peer.address, Some(std::net::IpAddr::V6(_)));
+    out.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
+    out.extend_from_slice(peer.address_text.as_bytes());
+    out.extend_from_slice(if is_v6 { b"]\"" } else { b"" });
     if !host.is_empty() {
         out.extend_from_slice(b";host=\"");
         out.extend_from_slice(host);
@@ -131,10 +128,7 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b", ");
     }
-    let _ = match peer.address {
-        Some(address) => write!(out, "{address}"),
-        None => write!(out, "unknown"),
-    };
+    out.extend_from_slice(peer.address_text.as_bytes());
     out.extend_from_slice(b"\r\n");
     match believed("x-forwarded-proto").next() {
         Some(value) => write_line(out, "x-forwarded-proto", value.as_bytes()),
