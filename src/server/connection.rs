@@ -417,14 +417,12 @@ impl State {
                     Ok(None) => {}
                     Err(fault) => return Poll::Ready(Head::Bad(fault)),
                 }
-            } else if self.worker.draining.get() && !first {
-                return Poll::Ready(Head::Over);
             }
             match self.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => {
+                Poll::Pending if self.worker.draining.get() && self.is_quiet() => {
                     return Poll::Ready(Head::Over);
                 }
                 Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
@@ -432,6 +430,12 @@ impl State {
                 Poll::Pending => return Poll::Ready(Head::TooSlow),
             }
         }
+    }
+
+    /// Whether no part of a further request has come. Asks the socket: what has come and was not heard of yet
+    /// must be answered, not met with a reset.
+    fn is_quiet(&self) -> bool {
+        self.wire.input.is_empty() && !self.wire.stream.is_stale()
     }
 
     fn begin_head_wait(&mut self) {
