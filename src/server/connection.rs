@@ -440,6 +440,7 @@ impl State {
 
     fn begin_head_wait(&mut self) {
         if self.deadline.is_unset() {
+            self.wire.shrink();
             self.deadline
                 .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
         }

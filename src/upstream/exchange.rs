@@ -62,6 +62,7 @@ impl Connection {
     /// Gives up what an idle connection does not need.
     pub(super) fn begin_idle(&mut self) {
         self.deadline.set(None);
+        self.wire.shrink();
     }
 
     /// The whole body, if all of it has already come.
