@@ -1,6 +1,7 @@
 //! The head that the upstream gets: the client's fields less what is not theirs to say, and ours behind them.
 
 use std::io::Write;
+use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
@@ -17,7 +18,7 @@ pub(super) struct Onward {
     authority: String,
     preserve_host: bool,
     /// Names of the identity headers.
-    pub(super) reserved: Vec<HeaderName>,
+    pub(super) reserved: Rc<[HeaderName]>,
     drop_authorization: bool,
 }
 
