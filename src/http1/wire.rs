@@ -66,12 +66,12 @@ impl Wire {
         Poll::Ready(Ok(length))
     }
 
-    /// Gives the buffers back while nothing is going on.
+    /// Gives buffers back that have grown beyond what an ordinary message needs. For when nothing is going on.
     pub fn shrink(&mut self) {
-        if self.input.is_empty() {
+        if self.input.is_empty() && self.room > FIRST_READ {
             self.input = BytesMut::new();
         }
-        if self.output.is_empty() {
+        if self.output.is_empty() && self.output.capacity() > FIRST_READ * 2 {
             self.output = Vec::new();
         }
         self.room = FIRST_READ;

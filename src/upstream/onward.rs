@@ -1,5 +1,7 @@
 //! The head that the upstream gets: the client's fields less what is not theirs to say, and ours behind them.
 
+use std::rc::Rc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::exchange::Upload;
@@ -16,7 +18,7 @@ pub(super) struct Onward {
     authority: String,
     preserve_host: bool,
     /// Names of the identity headers.
-    pub(super) reserved: Vec<HeaderName>,
+    pub(super) reserved: Rc<[HeaderName]>,
     drop_authorization: bool,
 }
 
