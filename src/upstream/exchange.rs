@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderName, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{Failure, Pool, after};
@@ -86,12 +86,15 @@ pub(super) struct Upload {
     done: bool,
     /// The upstream takes no more: what is left of the body stays where it is.
     broken: bool,
+    /// Names that belong to the gateway, in trailers too.
+    reserved: Rc<[HeaderName]>,
 }
 
 impl Upload {
-    pub(super) fn new(body: Body, expects_continue: bool) -> Self {
+    pub(super) fn new(body: Body, expects_continue: bool, reserved: Rc<[HeaderName]>) -> Self {
         let (chunked, empty) = (body.length().is_none(), body.is_empty());
-        Self { body, chunked, held: expects_continue && !empty, done: empty, broken: false }
+        let held = expects_continue && !empty;
+        Self { body, chunked, held, done: empty, broken: false, reserved }
     }
 
     /// The length to declare; `None`: chunked.
@@ -160,7 +163,7 @@ impl Upload {
                 if let (true, Ok(mut trailers)) = (self.chunked, frame.into_trailers()) {
                     let gone: Vec<_> = trailers
                         .keys()
-                        .filter(|name| !trailer_passes(name, &[]))
+                        .filter(|name| !trailer_passes(name, &self.reserved))
                         .cloned()
                         .collect();
                     for name in gone {

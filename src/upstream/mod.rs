@@ -108,7 +108,7 @@ impl Upstream {
                 None => Connection::new(self.dialer.dial().await?),
             };
             let whole = body.take().or_else(|| clone_whole(replay.as_ref())).unwrap_or_default();
-            let mut upload = Upload::new(whole, request.expects_continue);
+            let mut upload = Upload::new(whole, request.expects_continue, self.onward.reserved());
             self.onward.write_head(connection.queue(), &request, &upload, &rights);
             let limits = self.limits();
             match exchange::exchange(&mut connection, &mut upload, &request, &limits, &self.clock)

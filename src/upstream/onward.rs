@@ -1,6 +1,7 @@
 //! The head that the upstream gets: the client's fields less what is not theirs to say, and ours behind them.
 
 use std::io::Write;
+use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
@@ -17,7 +18,7 @@ pub(super) struct Onward {
     authority: String,
     preserve_host: bool,
     /// Names of the identity headers.
-    pub(super) reserved: Vec<HeaderName>,
+    reserved: Rc<[HeaderName]>,
     drop_authorization: bool,
 }
 
@@ -45,6 +46,11 @@ impl Onward {
             reserved: settings.identity.headers.iter().map(|(name, _)| name.clone()).collect(),
             drop_authorization: settings.identity.authorization == AuthorizationHeader::Remove,
         }
+    }
+
+    /// Names of the identity headers.
+    pub(super) fn reserved(&self) -> Rc<[HeaderName]> {
+        Rc::clone(&self.reserved)
     }
 
     /// Writes the whole head. Order is policy: the client's fields are filtered first, then ours are set, so
