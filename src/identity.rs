@@ -74,11 +74,16 @@ pub fn is_scope_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5B | 0x5D..=0x7E))
 }
 
+/// The name of our own token service among the issuers.
+pub const OWN_ISSUER: &str = "own";
+
 /// Whom a valid token speaks for. Made only by a judge of tokens.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// `iss`.
     pub issuer: String,
+    /// The name under which the configuration knows that issuer; [`OWN_ISSUER`] for tokens of our own.
+    pub issuer_name: String,
     /// `sub`.
     pub subject: Option<String>,
     /// `client_id`, else `azp`, else (own tokens) `sub`.

@@ -1,20 +1,39 @@
-//! tollgate: an authenticating reverse proxy.
+//! tollgate: an authenticating reverse proxy that issues the tokens it asks for.
+//!
+//! The way of a request, module by module: [`server`] accepts a connection and reads heads ([`http1`], into the words
+//! of [`message`]); [`gateway`] judges ([`auth`]) and either answers itself ([`token`]) or forwards ([`upstream`], over
+//! connections that [`dial`] opens); [`observe`] tells what happened. [`cli`] stands above all, [`config`] and [`keys`]
+//! below. Uses point downwards only: `tests/architecture.rs` holds the order.
+
+pub mod cli;
+
+pub mod demo;
+
+pub mod server;
+
+pub mod gateway;
+
+pub mod upstream;
 
 pub mod auth;
-pub mod clock;
-pub mod config;
-pub mod dial;
-pub mod gateway;
-pub mod http1;
-pub mod identity;
-pub mod keys;
-pub mod message;
-pub mod net;
-pub mod observe;
-pub mod secret;
-pub mod server;
 pub mod token;
-pub mod upstream;
+
+pub mod http1;
+
+pub mod dial;
+
+pub mod observe;
+
+pub mod message;
+
+pub mod config;
+
+pub mod keys;
+
+pub mod clock;
+pub mod identity;
+pub mod net;
+pub mod secret;
 
 #[cfg(test)]
 mod testing;

@@ -92,15 +92,15 @@ impl Entry {
     }
 }
 
-/// About what an entry holds: the token, its claims as a tree, the headers made of them.
+/// About what an entry holds: the token, what was read of it, the headers made of that.
 const fn weight(token: &[u8]) -> usize {
-    512 + 4 * token.len()
+    512 + 2 * token.len()
 }
 
 /// For each worker, over both generations. More tokens than this in use at once are verified again now and then.
-const MAX_ENTRIES: usize = 16 * 1024;
+const MAX_ENTRIES: usize = 32 * 1024;
 /// For each worker, over both generations.
-const MAX_BYTES: usize = 16 * 1024 * 1024;
+const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -115,6 +115,7 @@ mod tests {
     fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
         let principal = Principal {
             issuer: String::new(),
+            issuer_name: String::new(),
             subject: None,
             client_id: None,
             scopes: Scopes::default(),

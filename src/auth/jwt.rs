@@ -19,7 +19,7 @@ use serde_json::{Map, Value};
 use super::denied::{Check, Claim, Denied};
 use super::json;
 use crate::config::Settings;
-use crate::identity::{Principal, Scopes, is_scope_token};
+use crate::identity::{OWN_ISSUER, Principal, Scopes, is_scope_token};
 use crate::keys::KeyRing;
 
 /// Is told of each check that a token passes, in order. `()` does not listen and costs nothing.
@@ -266,6 +266,7 @@ impl Judge {
         observer.passed(Check::Scope);
         Ok(Principal {
             issuer: self.issuer.clone(),
+            issuer_name: OWN_ISSUER.to_owned(),
             subject,
             client_id,
             scopes,

@@ -4,9 +4,11 @@ use std::ffi::OsString;
 
 use zeroize::Zeroizing;
 
-use super::document::{Source, printable};
+use super::document::Source;
+use super::excerpt::printable;
 use super::fault::nearest;
 use super::layers::Layer;
+use super::mask::holds_key_material;
 use super::node::{Node, PREFIX, Place, Value, variable};
 use super::report::Report;
 use super::shape::Shape;
@@ -36,7 +38,11 @@ pub(super) fn variables(
             _ => false,
         };
         let text = value.to_str();
-        let place = source.give(&name, false, text.filter(|_| may_be_shown));
+        let place = source.give(
+            &name,
+            false,
+            text.filter(|text| may_be_shown && !holds_key_material(text)),
+        );
         let Some(text) = text else {
             report.error(place, format!("`{}` is not UTF-8", printable(&name)), "set it to text");
             continue;

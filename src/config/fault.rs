@@ -128,7 +128,7 @@ impl Faults {
         let Paint { error, end, .. } = if coloured { COLOURED } else { PLAIN };
         let count = self.count();
         let things = if count == 1 { "error" } else { "errors" };
-        out += &format!("{error}{count} {things}{end} in the configuration; nothing was started\n");
+        out += &format!("{error}{count} {things}{end} in the configuration\n");
         out
     }
 }

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
-use super::document::{Source, printable};
+use super::document::Source;
+use super::excerpt::printable;
 use super::fault::{Fault, Faults};
 use super::judge::{self, Desk};
 use super::layers::{Layer, merge};

@@ -30,10 +30,11 @@ pub(super) fn by_tree(
     // What is left between keys and values is punctuation and comments.
     spoken_for.sort_by_key(|range| range.start);
     let mut from = 0;
-    for range in spoken_for.into_iter().chain([text.len()..text.len()]) {
+    for range in spoken_for {
         hidden.extend(comments(text, from..range.start));
         from = from.max(range.end);
     }
+    hidden.extend(comments(text, from..text.len()));
     hidden.sort_by_key(|hidden| hidden.range.start);
     hidden
 }
@@ -72,19 +73,21 @@ pub(super) fn by_line(text: &str, shape: &Shape) -> Vec<Hidden> {
     hidden
 }
 
-/// The `user:password` of every URL in a part of a text.
+/// The `user:password@` of every address in a part of a text, whether or not a scheme stands before it.
 pub(super) fn credentials(text: &str, part: Range<usize>) -> Vec<Hidden> {
     let mut hidden = Vec::new();
     let mut from = part.start;
-    while let Some(found) = text[from..part.end].find("//") {
-        let start = from + found + 2;
-        let end =
-            text[start..part.end].find([' ', '"', '\'', ',']).map_or(part.end, |at| start + at);
-        if let Some(at) = text[start..end].rfind('@') {
-            hidden.push(Hidden { range: start..start + at, is_comment: false });
+    let delimiter = |letter: char| " \"'=,\t".contains(letter);
+    while from < part.end {
+        let rest = &text[from..part.end];
+        let word = &rest[..rest.find(delimiter).unwrap_or(rest.len())];
+        if let Some(at) = word.rfind('@') {
+            let start = word[..at].find("//").map_or(0, |slashes| slashes + 2);
+            hidden.push(Hidden { range: from + start..from + at, is_comment: false });
         }
-        from = end;
+        from += word.len() + rest[word.len()..].chars().next().map_or(0, char::len_utf8);
     }
+    hidden.retain(|hidden| !hidden.range.is_empty());
     hidden
 }
 
@@ -122,12 +125,12 @@ impl Marks<'_> {
             (DeValue::Array(items), shape) => {
                 let of = match shape {
                     Some(Shape::List { of, .. }) => Some(&**of),
-                    Some(Shape::Value { secret: false, .. } | Shape::Any) => shape,
+                    Some(Shape::Value { secret: false, .. }) => shape,
                     _ => None,
                 };
                 items.iter().for_each(|item| self.value(item, of));
             }
-            (_, Some(Shape::Value { secret: false, .. } | Shape::Any)) => self.show(range),
+            (_, Some(Shape::Value { secret: false, .. })) => self.show(range),
             (_, Some(Shape::List { of, .. })) if is_plain(of) => self.show(range),
             (_, _) => {
                 self.spoken_for.push(range.clone());
@@ -202,9 +205,9 @@ fn visible_part(line: &str, known: &[(&'static str, bool)]) -> usize {
     let indent = line.len() - content.len();
     if content.starts_with('[') {
         let is_name = |letter: char| letter.is_ascii_alphanumeric() || "[]._- ".contains(letter);
-        // A header, or a list within a list: then it is not of names alone.
+        // A header, if it is closed or begins with a known name; else it may be a list within a list.
         let header = content.find(|letter| !is_name(letter)).unwrap_or(content.len());
-        return if content[..header].contains(']') { indent + header } else { 0 };
+        return if is_header(&content[..header], known) { indent + header } else { 0 };
     }
     let is_key = |letter: char| letter.is_ascii_alphanumeric() || "._-".contains(letter);
     let key = content.find(|letter| !is_key(letter)).unwrap_or(content.len());
@@ -215,12 +218,18 @@ fn visible_part(line: &str, known: &[(&'static str, bool)]) -> usize {
     if meanings.peek().is_none() {
         return 0;
     }
-    if rest.contains('{')
-        || !meanings.all(|(_, plain)| *plain)
-        || holds_key_material(&rest[blank..])
-    {
+    let value = &rest[blank..];
+    // A second key on the line may be a secret one.
+    let has_more = value.contains(['{', '='])
+        || known.iter().any(|(name, plain)| !plain && value.to_lowercase().contains(name));
+    if has_more || !meanings.all(|(_, plain)| *plain) || holds_key_material(value) {
         return indent + key + blank;
     }
     let end = rest.find('#').unwrap_or(rest.len());
     indent + key + rest[..end].trim_end().len()
+}
+
+fn is_header(text: &str, known: &[(&'static str, bool)]) -> bool {
+    let name = text.trim_start_matches('[').split(['.', ']', ' ']).next().unwrap_or_default();
+    text.trim_end().ends_with(']') || known.iter().any(|(known, _)| *known == name)
 }

@@ -1,13 +1,16 @@
 //! `gateway.toml`, the environment and the flags: layered, judged, and turned into [`Settings`].
 //!
 //! The way of a setting: [`load`] takes the file (`document`), the variables and the flags (`environment`), lays them over
-//! one another (`layers`), reads the tree by the declarations of every key (`raw`, `shape`, `value`) and judges what one
+//! one another (`layers`, `node`), reads the tree by the declarations of every key (`raw`, `shape`, `value`, `amount`, `address`) and judges what one
 //! key alone cannot tell (`judge`). Whatever is wrong is collected (`report`) and told at once (`fault`).
 //!
 //! Invariant: no fault, warning or setting shows a secret (`mask`), and there is no [`Settings`] with a fault in it.
 
+mod address;
+mod amount;
 mod document;
 mod environment;
+mod excerpt;
 mod fault;
 mod judge;
 mod layers;
@@ -32,7 +35,8 @@ pub use settings::{
     SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
 };
 
-pub(crate) use value::{algorithm_name, show_duration, show_size};
+pub(crate) use amount::{parse_duration, show_duration};
+pub(crate) use value::algorithm_name;
 
 /// The signing key of the sample `gateway.toml`: good for trying out, and warned of.
 const SAMPLE_KEY: &str = "base64:kB9MIXvz2SAvLYiBoDwsTPPF7D7evSuO0T1gzNROIAU";

@@ -2,10 +2,12 @@
 //!
 //! The documentation of a key is its description in the JSON Schema.
 
+use super::address::{ListenAddress, Network, Socket};
+use super::amount::{Limits, Size, Span, Whole};
 use super::shape::{At, section};
 use super::value::{
-    Anything, Authorization, Entries, FilePath, Hidden, Limits, ListenAddress, LogFormat, Moment,
-    Network, OneOrMore, Optional, Signature, Size, Socket, Span, Text, Whole,
+    Anything, Authorization, Entries, FilePath, Hidden, LogFormat, Moment, OneOrMore, Optional,
+    Signature, Text,
 };
 
 /// A list without entries.
@@ -26,7 +28,7 @@ section! {
         identity: Identity = ();
         /// The administrative listener; off when absent.
         admin: Admin;
-        /// What is written to standard error.
+        /// What is logged, to standard output.
         log: Log = ();
     }
 
@@ -181,7 +183,7 @@ section! {
         listen: Socket;
     }
 
-    /// What is written to standard error.
+    /// What is logged, to standard output.
     Log {
         /// text for people, json for machines.
         format: LogFormat = "text";

@@ -54,8 +54,9 @@ impl Report {
     /// A value of another type than `expected`, which begins with an article.
     pub(super) fn wrong_type(&mut self, node: &Node, expected: &str) {
         let reason = format!("`{}` must be {expected}, not {}", node.name(), node.kind());
+        let is_text = expected.starts_with("text") || expected.starts_with("an address");
         let mend = match &node.value {
-            Value::Integer(_) | Value::Boolean(_) | Value::Float(_) if expected.contains('"') => {
+            Value::Integer(_) | Value::Boolean(_) | Value::Float(_) if is_text => {
                 "write it between quotes".to_owned()
             }
             Value::Table(_) if expected.starts_with("a list of tables") => {

@@ -66,8 +66,10 @@ macro_rules! section {
         #[derive(Clone)]
         pub(super) struct $name {
             /// Where the section begins.
+            #[allow(dead_code)] // not every section is judged as a whole
             pub(super) place: $crate::config::node::Place,
             /// Which keys were written, well or badly.
+            #[allow(dead_code)] // not every section has a required key
             pub(super) given: $crate::config::shape::Given,
             $( $(#[doc = $doc])+ pub(super) $key: Option<$crate::config::shape::At<$kind>>, )+
         }

@@ -229,8 +229,11 @@ mod tests {
 
     use super::{Decoded, Decoder, FramingError};
 
+    /// Body, number of trailers, rest.
+    type Whole = (Vec<u8>, usize, Vec<u8>);
+
     /// The whole body and what is left of the input; `None` while it is incomplete.
-    fn decode(text: &[u8], step: usize) -> Result<Option<(Vec<u8>, usize, Vec<u8>)>, FramingError> {
+    fn decode(text: &[u8], step: usize) -> Result<Option<Whole>, FramingError> {
         let (mut decoder, mut input, mut body, mut trailers) =
             (Decoder::chunked(), BytesMut::new(), Vec::new(), 0);
         let mut rest = text.chunks(step);

@@ -318,16 +318,15 @@ fn is_chunked(headers: &HeaderMap, version: Version) -> Result<bool, BadHead> {
     if given.next().is_none() && value.as_bytes().eq_ignore_ascii_case(b"chunked") {
         return Ok(true);
     }
+    // one coding too many that leaves the end clear is not implemented; all else leaves the end in doubt
     let codings: Vec<_> = tokens(headers, &header::TRANSFER_ENCODING).collect();
-    let chunked = codings.iter().filter(|coding| coding.eq_ignore_ascii_case("chunked")).count();
-    let is_last = codings.last().is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
-    Err(if chunked == 1 && is_last && codings.len() > 1 {
-        BadHead::TransferCoding
-    } else if chunked == 0 && !codings.is_empty() {
-        BadHead::TransferCoding
-    } else {
-        BadHead::Framing
-    })
+    let chunked: Vec<_> =
+        codings.iter().map(|coding| coding.eq_ignore_ascii_case("chunked")).collect();
+    let is_clear = match chunked.split_last() {
+        None | Some((_, [])) => !chunked.contains(&true) && !chunked.is_empty(),
+        Some((last, others)) => *last && !others.contains(&true) || !chunked.contains(&true),
+    };
+    Err(if is_clear { BadHead::TransferCoding } else { BadHead::Framing })
 }
 
 fn keep_alive(headers: &HeaderMap, version: Version) -> bool {

@@ -66,25 +66,22 @@ impl RequestFilter<'_> {
     #[must_use]
     pub fn passes(&self, name: &HeaderName) -> bool {
         let text = name.as_str();
+        if self.connection_named.contains(name) {
+            return false;
+        }
         if text.bytes().any(|byte| byte == b'_' || byte == b'.') {
             let folded = text.replace(['_', '.'], "-");
-            return !is_hop_by_hop(&folded)
-                && folded != "authorization"
-                && folded != "host"
-                && self.passes_folded(&folded)
-                && !self.connection_named.contains(name);
+            return folded != "authorization" && folded != "host" && self.passes_folded(&folded);
         }
-        !is_hop_by_hop(text)
-            && self.passes_folded(text)
-            && !(self.drop_authorization && text == "authorization")
-            && !self.connection_named.contains(name)
+        self.passes_folded(text) && !(self.drop_authorization && text == "authorization")
     }
 
     fn passes_folded(&self, name: &str) -> bool {
-        !matches!(name, "expect" | "proxy" | "x-request-id" | "via")
-            && !self.reserved.iter().any(|reserved| reserved == name)
-            && !(is_forwarding(name) && !self.is_believed(name))
-            && !(self.open && is_method_override(name))
+        let is_ours = matches!(name, "expect" | "proxy" | "x-request-id" | "via");
+        let is_reserved = self.reserved.iter().any(|reserved| reserved == name);
+        let is_disbelieved = is_forwarding(name) && !self.is_believed(name);
+        let is_override = self.open && is_method_override(name);
+        !(is_hop_by_hop(name) || is_ours || is_reserved || is_disbelieved || is_override)
     }
 
     /// From a trusted proxy its forwarding fields go on, but those that we append to are written anew.

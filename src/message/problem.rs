@@ -2,8 +2,28 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
 
 use super::{Body, Response};
+
+/// RFC 9457 §3.1, and the id by which the log knows the request.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: Type<'a>,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    request_id: &'a str,
+}
+
+/// A URN that ends with the code.
+struct Type<'a>(&'a str);
+
+impl Serialize for Type<'_> {
+    fn serialize<S: serde::Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&format_args!("urn:tollgate:problem:{}", self.0))
+    }
+}
 
 /// A problem document: `type`, `title`, `status`, `detail`, `request_id`.
 ///
@@ -17,14 +37,11 @@ pub fn problem(
     mut headers: HeaderMap,
 ) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
-    let document = serde_json::json!({
-        "type": format!("urn:tollgate:problem:{code}"),
-        "title": title,
-        "status": status.as_u16(),
-        "detail": detail,
-        "request_id": request_id,
-    });
+    let document =
+        Problem { r#type: Type(code), title, status: status.as_u16(), detail, request_id };
+    // strings and a number: nothing here can fail to be written
+    let body = serde_json::to_vec(&document).unwrap_or_default();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Response::new(status, headers, Body::from(Bytes::from(document.to_string())))
+    Response::new(status, headers, Body::from(Bytes::from(body)))
 }

@@ -11,4 +11,4 @@ mod sink;
 pub use access::{AccessLog, Decision, Record, RequestId, RequestIds};
 pub use counters::Counters;
 pub use events::init as init_events;
-pub use sink::{LogSink, LogWriter};
+pub use sink::LogSink;

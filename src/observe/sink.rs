@@ -4,30 +4,33 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// Takes blocks of whole lines and never waits.
 #[derive(Clone, Debug)]
 pub struct LogSink {
-    queue: SyncSender<Vec<u8>>,
+    queue: SyncSender<Message>,
     dropped: Arc<AtomicU64>,
 }
 
-/// The thread that writes. Dropping every [`LogSink`] ends it.
 #[derive(Debug)]
-pub struct LogWriter(JoinHandle<()>);
+enum Message {
+    Lines(Vec<u8>),
+    /// Everything before this is written once it is answered.
+    Flush(SyncSender<()>),
+}
 
 impl LogSink {
-    /// Starts a thread that writes to `out`.
+    /// Starts a thread that writes to `out`. Dropping every clone ends it.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(mut out: impl Write + Send + 'static) -> std::io::Result<(Self, LogWriter)> {
-        let (queue, blocks) = sync_channel::<Vec<u8>>(MAX_BLOCKS);
+    pub fn start(mut out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        let (queue, messages) = sync_channel(MAX_BLOCKS);
         let dropped = Arc::new(AtomicU64::new(0));
         let lost = Arc::clone(&dropped);
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || {
-            for block in blocks {
+        std::thread::Builder::new().name("log".to_owned()).spawn(move || {
+            for message in messages {
                 let missed = lost.swap(0, Ordering::Relaxed);
                 // a log that cannot be written has nowhere to say so
                 if missed > 0 {
@@ -36,29 +39,47 @@ impl LogSink {
                         "log: {missed} bytes of log lines were dropped, the reader is too slow"
                     );
                 }
-                let _ = out.write_all(&block).and_then(|()| out.flush());
+                match message {
+                    Message::Lines(block) => {
+                        let _ = out.write_all(&block).and_then(|()| out.flush());
+                    }
+                    Message::Flush(written) => {
+                        let _ = written.send(());
+                    }
+                }
             }
         })?;
-        Ok((Self { queue, dropped }, LogWriter(thread)))
+        Ok(Self { queue, dropped })
     }
 
     /// Hands over a block of whole lines; drops and counts it when the writer is too far behind.
     pub fn send(&self, block: Vec<u8>) {
-        if let Err(TrySendError::Full(block) | TrySendError::Disconnected(block)) =
-            self.queue.try_send(block)
-        {
-            self.dropped.fetch_add(block.len() as u64, Ordering::Relaxed);
+        let length = block.len() as u64;
+        if self.queue.try_send(Message::Lines(block)).is_err() {
+            self.dropped.fetch_add(length, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until everything handed over so far is written, at most for `limit`. For the end of the program.
+    pub fn flush(&self, limit: Duration) {
+        let (written, seen) = sync_channel(1);
+        let mut message = Message::Flush(written);
+        for _ in 0..limit.as_millis() / LOOK_EVERY.as_millis() {
+            match self.queue.try_send(message) {
+                Ok(()) => {
+                    let _ = seen.recv_timeout(limit); // a reader that stands still is not waited for
+                    return;
+                }
+                Err(TrySendError::Full(back)) => message = back,
+                Err(TrySendError::Disconnected(_)) => return,
+            }
+            std::thread::sleep(LOOK_EVERY);
         }
     }
 }
 
-impl LogWriter {
-    /// Waits until everything handed over is written. Every [`LogSink`] must be gone.
-    pub fn finish(self) {
-        let _ = self.0.join(); // a writer that panicked has nothing left to write
-    }
-}
-
+/// How often a full queue is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Most blocks that wait to be written; with [`super::access::FULL_BLOCK`] about 8 MiB.
 const MAX_BLOCKS: usize = 256;
 
@@ -67,6 +88,7 @@ mod tests {
     use std::io::{self, Write};
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use super::{LogSink, MAX_BLOCKS};
 
@@ -87,14 +109,14 @@ mod tests {
     fn a_reader_that_stands_still_costs_lines_but_never_waits() {
         let (gate, held): (Sender<()>, _) = channel();
         let written = Arc::new(Mutex::new(Vec::new()));
-        let (sink, writer) = LogSink::start(Gated(held, Arc::clone(&written))).unwrap();
+        let sink = LogSink::start(Gated(held, Arc::clone(&written))).unwrap();
         for _ in 0..MAX_BLOCKS * 2 {
             sink.send(b"line\n".to_vec()); // would hang here if it waited
         }
         drop(gate);
+        sink.flush(Duration::from_secs(20));
         sink.send(b"last\n".to_vec());
-        drop(sink);
-        writer.finish();
+        sink.flush(Duration::from_secs(20));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert!(text.contains("were dropped"), "{text}");
         assert!(text.lines().filter(|line| *line == "line").count() <= MAX_BLOCKS + 1);

@@ -30,7 +30,12 @@ use crate::observe::Record;
 struct State {
     wire: Wire,
     scanned: usize,
+    /// The first byte of the awaited head has come.
+    head_begun: bool,
+    /// How long the peer may be silent.
     deadline: Deadline,
+    /// How long the peer may take nothing of an answer.
+    stall: Deadline,
     /// The body of the current request.
     body: Decoder,
     /// `100 Continue` is owed as soon as the body is asked for.
@@ -60,6 +65,9 @@ enum Head {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Next {
     Another,
+    /// Nothing more is to come, and nothing is left unread.
+    Done,
+    /// Nothing more is to come from us; the peer may still be sending.
     Close,
     /// The peer is gone, or must not take what it has for the whole.
     Cut,
@@ -68,7 +76,11 @@ enum Next {
 /// Serves a connection until it ends.
 pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, place: Place) {
     let state = Rc::new(RefCell::new(State::new(stream, Rc::clone(&worker))));
-    poll_fn(|cx| Poll::Ready(place.note(cx.waker()))).await;
+    poll_fn(|cx| {
+        place.note(cx.waker());
+        Poll::Ready(())
+    })
+    .await;
     let mut first = true;
     loop {
         let head = poll_fn(|cx| state.borrow_mut().poll_head(cx, first)).await;
@@ -81,6 +93,7 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
         first = false;
         match next {
             Next::Another => {}
+            Next::Done => return,
             Next::Close => return linger(&state).await,
             Next::Cut => {
                 state.borrow().wire.stream.reset_on_close();
@@ -214,6 +227,7 @@ async fn respond(
             Next::Close
         }
         (Ok(()), None) if keep_alive => drain(state).await,
+        (Ok(()), None) if !asked.keep_alive && state.borrow().is_read_up() => Next::Done,
         (Ok(()), None) => Next::Close,
     }
 }
@@ -263,7 +277,7 @@ fn poll_write(
         let mut progress = 0;
         let flushed = this.wire.poll_flush(cx, &mut progress);
         if progress > 0 || this.wire.is_flushed() {
-            this.deadline.set(None);
+            this.stall.set(None);
         }
         match flushed {
             Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
@@ -274,8 +288,12 @@ fn poll_write(
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
-                this.begin_wait();
-                return if this.poll_too_late(cx) { Poll::Ready(Err(())) } else { Poll::Pending };
+                if this.stall.is_unset() {
+                    this.stall
+                        .set(Some(this.worker.clock.monotonic() + this.worker.limits.idle_timeout));
+                }
+                let over = this.worker.ending.get() || this.stall.poll_passed(cx);
+                return if over { Poll::Ready(Err(())) } else { Poll::Pending };
             }
         }
     }
@@ -365,7 +383,9 @@ impl State {
         Self {
             wire: Wire::new(stream),
             scanned: 0,
+            head_begun: true, // the first head is waited for from the accept on
             deadline,
+            stall: Deadline::default(),
             body: Decoder::empty(),
             owes_continue: false,
             received: 0,
@@ -375,15 +395,16 @@ impl State {
         }
     }
 
-    /// The next head. `first`: the deadline has run since the connection was accepted.
+    /// The next head. The deadline of the first has run since the connection was accepted; a further one may be
+    /// waited for longer, but once begun it has to come as fast.
     fn poll_head(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Head> {
-        if !first && self.scanned == 0 {
-            // both waits of a further request begin here: for its first byte, then for the rest
-            self.begin_head_wait();
+        if !self.head_begun {
+            self.begin_wait();
         }
         loop {
             if !self.wire.input.is_empty() {
-                if !first && self.scanned == 0 {
+                if !self.head_begun {
+                    self.head_begun = true;
                     self.deadline.set(Some(
                         self.worker.clock.monotonic() + self.worker.limits.header_timeout,
                     ));
@@ -394,6 +415,7 @@ impl State {
                     self.worker.limits.max_header_size,
                 ) {
                     Ok(Some(head)) => {
+                        self.head_begun = false;
                         self.deadline.set(None);
                         return Poll::Ready(Head::Request(Box::new(head)));
                     }
@@ -407,20 +429,13 @@ impl State {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => {
+                Poll::Pending if self.wire.input.is_empty() && self.worker.draining.get() => {
                     return Poll::Ready(Head::Over);
                 }
                 Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
                 Poll::Pending if self.wire.input.is_empty() => return Poll::Ready(Head::Over),
                 Poll::Pending => return Poll::Ready(Head::TooSlow),
             }
-        }
-    }
-
-    fn begin_head_wait(&mut self) {
-        if self.deadline.is_unset() {
-            self.deadline
-                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
         }
     }
 
@@ -509,6 +524,11 @@ impl State {
         // a client that waits for 100 may or may not send the body now (RFC 9110 §10.1.1)
         !self.owes_continue
             && (still_flows || self.body.remaining().is_some_and(|left| left <= MAX_DRAINED))
+    }
+
+    /// Whether nothing that the peer has sent waits to be read, as far as we know.
+    fn is_read_up(&self) -> bool {
+        !self.broken && self.body.is_done() && self.wire.input.is_empty()
     }
 
     /// The socket for a tunnel, and what the client has already sent into it.

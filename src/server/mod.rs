@@ -25,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::observe::{Counters, LogSink};
-use crate::token::TokenService;
+use crate::token::{self, TokenService};
 use listener::Listeners;
 
 /// Why a gateway cannot start.
@@ -37,6 +37,9 @@ pub enum StartError {
     /// TLS towards the upstream cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
+    /// The token service cannot be set up.
+    #[error(transparent)]
+    Tokens(#[from] token::StartError),
     /// A thread or a runtime cannot be had.
     #[error("a worker cannot be started: {0}")]
     Worker(#[source] io::Error),
@@ -75,6 +78,8 @@ pub struct Running {
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
+    /// Tells health until the workers have ended.
+    health: Option<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
     shared: Arc<Shared>,
     drain_timeout: Duration,
@@ -112,7 +117,7 @@ pub fn start(
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
-        tokens: TokenService::new(&settings, clock.clone()),
+        tokens: TokenService::new(&settings, clock.clone())?,
         clock,
         phase: watched,
         open: AtomicUsize::new(0),
@@ -126,6 +131,7 @@ pub fn start(
         admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         phase,
         workers: Vec::new(),
+        health: None,
         counters: Vec::new(),
         drain_timeout: shared.settings.server.drain_timeout,
         shared: Arc::clone(&shared),
@@ -138,7 +144,7 @@ pub fn start(
         running.workers.push(worker::start(number, sockets, &shared, counters)?);
     }
     if let Some(listener) = admin {
-        running.workers.push(admin::start(listener, &shared)?);
+        running.health = Some(admin::start(listener, &shared)?);
     }
     Ok(running)
 }
@@ -216,6 +222,10 @@ impl Running {
     pub fn join(mut self) -> Totals {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
+        }
+        self.advance(Phase::Ending);
+        if let Some(health) = self.health.take() {
+            let _ = health.join();
         }
         self.totals()
     }

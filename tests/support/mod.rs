@@ -305,7 +305,7 @@ impl Client {
             }
             while self.read.len() < size + 2 {
                 if self.fill() == 0 {
-                    body.extend(self.read.drain(..));
+                    body.append(&mut self.read);
                     return false;
                 }
             }

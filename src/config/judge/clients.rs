@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json};
 use super::Desk;
 use super::secrets::{Found, Search, Written, choose, find, placeholder};
 use super::token::{base64, hex, texts};
-use crate::config::document::printable;
+use crate::config::excerpt::printable;
 use crate::config::node::Place;
 use crate::config::raw;
 use crate::config::settings::{Client, ClientSecret, SecretKind};
@@ -24,14 +24,12 @@ pub(super) fn clients(raw: &[At<raw::Client>], desk: &mut Desk<'_>) -> Option<Ve
     let mut seen: HashMap<&str, Place> = HashMap::new();
     let mut clients = Vec::with_capacity(raw.len());
     for (number, written) in raw.iter().enumerate() {
-        if let Some(id) = &written.value.id {
-            if let Some(first) = seen.insert(&id.value.0, id.place) {
-                let reason = format!(
-                    "two clients have the id `{}`; the other one at",
-                    printable(&id.value.0)
-                );
-                desk.report.clash(id.place, first, reason, "give each client an id of its own");
-            }
+        if let Some(id) = &written.value.id
+            && let Some(first) = seen.insert(&id.value.0, id.place)
+        {
+            let reason =
+                format!("two clients have the id `{}`; the other one at", printable(&id.value.0));
+            desk.report.clash(id.place, first, reason, "give each client an id of its own");
         }
         clients.push(client(number, &written.value, desk));
     }

@@ -3,7 +3,7 @@
 use http::HeaderName;
 
 use super::Desk;
-use crate::config::document::printable;
+use crate::config::excerpt::printable;
 use crate::config::node::Place;
 use crate::config::raw;
 use crate::config::settings::{AuthorizationHeader, Identity};

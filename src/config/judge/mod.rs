@@ -17,7 +17,7 @@ use super::report::Report;
 use super::settings::{Log, Settings};
 use super::shape::At;
 use super::value::{LogFormat, Text};
-use super::{document::printable, fault::nearest};
+use super::{excerpt::printable, fault::nearest};
 
 /// What a judgement needs besides the text.
 pub(super) struct Desk<'d> {

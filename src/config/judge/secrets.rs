@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::Desk;
-use crate::config::document::printable;
+use crate::config::excerpt::printable;
 use crate::config::node::Place;
 use crate::config::shape::At;
 use crate::config::value::{FilePath, Hidden};
@@ -52,7 +52,7 @@ pub(super) fn choose<'k, 'r>(
     let mut written = written.into_iter().filter(|(_, written)| layer(written.place()) == top);
     let first = written.next()?;
     for (key, other) in written {
-        let reason = format!("both `{}` and `{key}` are set; the first one at", first.0);
+        let reason = format!("`{key}` and `{}` exclude each other; the latter stands at", first.0);
         desk.report.clash(other.place(), first.1.place(), reason, "keep one of the two");
     }
     Some(first)
@@ -148,7 +148,7 @@ pub(super) fn placeholder(text: &str) -> Option<&'static str> {
         return Some("is one character again and again");
     }
     let text = text.trim();
-    let bracketed = [("${", "}"), ("{{", "}}"), ("<", ">"), ("$(", ")"), ("%", "%"), ("[", "]")];
+    let bracketed = [("${", "}"), ("{{", "}}"), ("<", ">"), ("$(", ")")];
     if bracketed.iter().any(|(open, close)| text.starts_with(open) && text.ends_with(close)) {
         return Some("is a template that nothing has filled in");
     }

@@ -8,7 +8,7 @@ use jsonwebtoken::Algorithm;
 
 use super::Desk;
 use super::secrets::{Found, Search, Written, choose, find, placeholder};
-use crate::config::document::printable;
+use crate::config::excerpt::printable;
 use crate::config::raw;
 use crate::config::settings::Token;
 use crate::config::shape::At;
@@ -124,8 +124,9 @@ fn signing_key(raw: &raw::Token, desk: &mut Desk<'_>) -> Option<SigningKey> {
             "make your own: `tollgate key`",
         );
     }
-    let (algorithm, material) = (algorithm?, material(algorithm?, &found, desk)?);
-    let key = match material {
+    no_placeholder(&found, desk)?;
+    let algorithm = algorithm?;
+    let key = match material(algorithm, &found, desk)? {
         Material::Shared(bytes) => SigningKey::from_secret(algorithm, bytes, key_id),
         Material::Pem(pem) => SigningKey::from_pem(algorithm, pem.expose(), key_id),
     };
@@ -160,6 +161,7 @@ fn extra_key(raw: &raw::ExtraKey, desk: &mut Desk<'_>) -> Option<VerifyingKey> {
             return None;
         }
     };
+    no_placeholder(&found, desk)?;
     let algorithm = raw.algorithm.as_ref()?.value.0;
     let key_id = raw.key_id.as_ref().map(|id| id.value.0.clone());
     let key = match material(algorithm, &found, desk)? {
@@ -167,6 +169,18 @@ fn extra_key(raw: &raw::ExtraKey, desk: &mut Desk<'_>) -> Option<VerifyingKey> {
         Material::Pem(pem) => VerifyingKey::from_pem(algorithm, pem.expose(), key_id),
     };
     judged(key, algorithm, &found, desk)
+}
+
+/// Whether the text of a key is not one that everybody knows.
+fn no_placeholder(found: &Found, desk: &mut Desk<'_>) -> Option<()> {
+    let why = std::str::from_utf8(found.bytes.expose()).ok().and_then(placeholder);
+    let Some(why) = why else { return Some(()) };
+    desk.report.error(
+        found.place,
+        format!("`{}` {why}", found.key),
+        "make a real one: `tollgate key`",
+    );
+    None
 }
 
 /// What a key is made of.
@@ -203,11 +217,6 @@ fn material(algorithm: Algorithm, found: &Found, desk: &mut Desk<'_>) -> Option<
     }
     // A file may hold the bytes themselves.
     let Ok(text) = text else { return Some(Material::Shared(found.bytes.clone())) };
-    if let Some(why) = placeholder(text) {
-        let mend = format!("make a real one: `tollgate key --algorithm {name}`");
-        desk.report.error(found.place, format!("`{key}` {why}"), mend);
-        return None;
-    }
     let bytes = match decoded(text) {
         Ok(bytes) => bytes,
         Err(kind) => {

@@ -8,7 +8,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::Desk;
 use super::secrets::read_file;
-use crate::config::document::printable;
+use crate::config::address::LONGEST_SOCKET_PATH;
+use crate::config::excerpt::printable;
 use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::raw;
@@ -83,7 +84,8 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
         }
     };
     let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
-    if authority.contains('@') {
+    // Anywhere: a password may hold a slash, and must not be taken for a port or a path and told.
+    if rest.contains('@') {
         return fault(
             "holds a user or a password",
             "leave out what stands before the @: nothing sends it",
@@ -178,7 +180,7 @@ fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
 /// What is put before each path: empty, or with a slash at its beginning and none at its end.
 fn base_path(path: &str) -> Result<String, UrlFault> {
     let path = path.trim_end_matches('/');
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:@".contains(&byte);
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~!$&'()*+,;=:".contains(&byte);
     if !path.bytes().all(is_plain) {
         return fault(
             "has a path with characters that may be read in two ways",
@@ -251,8 +253,6 @@ fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
 const SCHEMES: [&str; 3] = ["http", "https", "unix"];
 const EXAMPLE: &str = "write a URL such as \"http://127.0.0.1:9000\"";
 
-/// `sun_path` holds 108 bytes with the final NUL (unix(7)).
-const LONGEST_SOCKET_PATH: usize = 107;
 /// RFC 1035 §2.3.4.
 const LONGEST_HOST: usize = 253;
 /// A system's whole collection has some 250 KiB.
@@ -293,6 +293,7 @@ mod tests {
             ("http://a:", "has the impossible port ``"),
             ("http://::1:80", "has no host"),
             ("http://fe80::1", "has more than one port"),
+            ("http://user:p/w@a", "holds a user or a password"),
             ("http://user:pw@a", "holds a user or a password"),
             ("http://a/?x", "has a query"),
             ("http://a#x", "has a fragment"),

@@ -1,0 +1,134 @@
+//! `tollgate check`: reads and judges the configuration, and says what it means.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{CheckArgs, WRONG, coloured, settings};
+use crate::config::{
+    Client, ClientSecret, Listen, Loaded, OriginAddress, SecretKind, Settings, Token, Upstream,
+    algorithm_name, show_duration,
+};
+
+pub(super) fn main(args: &CheckArgs) -> ExitCode {
+    match settings(&args.config, &[], None) {
+        Ok((file, loaded)) => {
+            let coloured = coloured() && std::io::stdout().is_terminal();
+            let summary = summary(file.as_deref(), &loaded, coloured);
+            match std::io::stdout().write_all(summary.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::from(WRONG), // whoever read it went away
+            }
+        }
+        Err(code) => code,
+    }
+}
+
+/// What a person wants to know before starting it. No secret is in it.
+fn summary(file: Option<&Path>, loaded: &Loaded, coloured: bool) -> String {
+    let (green, end) = if coloured { ("\x1b[1;32m", "\x1b[0m") } else { ("", "") };
+    let settings = &loaded.settings;
+    let mut lines = vec![
+        ("listens on", listens_on(settings)),
+        ("forwards to", forwards_to(&settings.upstream)),
+    ];
+    match &settings.token {
+        Some(token) => lines.extend(token_lines(token)),
+        None => lines.push((
+            "tokens",
+            "none: there is no [token], so every mutating request is refused".into(),
+        )),
+    }
+    lines.extend(settings.clients.iter().map(|client| ("client", client_line(client, settings))));
+    let headers: Vec<String> =
+        settings.identity.headers.iter().map(|(name, claim)| format!("{name} ({claim})")).collect();
+    lines.push(("tells upstream", headers.join(", ")));
+    let admin = settings.admin.as_ref();
+    lines.push(("admin", admin.map_or("off".to_owned(), |admin| admin.listen.to_string())));
+
+    let name = file.map_or("the environment".to_owned(), |file| file.display().to_string());
+    let mut out = format!("{green}ok{end} {name}");
+    match loaded.warnings.len() {
+        0 => {}
+        1 => out += ", with the warning above",
+        several => out += &format!(", with the {several} warnings above"),
+    }
+    out.push('\n');
+    for (what, text) in lines {
+        out += &format!("  {what:<15} {text}\n");
+    }
+    out
+}
+
+fn listens_on(settings: &Settings) -> String {
+    let server = &settings.server;
+    let addresses: Vec<String> = server.listen.iter().map(listener).collect();
+    let threads = if server.workers == 1 { "thread" } else { "threads" };
+    format!("{} ({} {threads})", addresses.join(", "), server.workers)
+}
+
+fn listener(listen: &Listen) -> String {
+    match listen {
+        Listen::Tcp(address) => format!("http://{address}"),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn forwards_to(upstream: &Upstream) -> String {
+    let origin = &upstream.origin;
+    match &origin.address {
+        OriginAddress::Tcp(..) => {
+            let scheme = if origin.https { "https" } else { "http" };
+            format!("{scheme}://{}{}", origin.authority, origin.base_path)
+        }
+        OriginAddress::Unix(path) => format!("unix:{}", path.display()),
+    }
+}
+
+fn token_lines(token: &Token) -> Vec<(&'static str, String)> {
+    let key = token.keys.signing().verifying();
+    let kid = key.key_id().map_or(String::new(), |id| format!(", kid {id}"));
+    let lifetime = u64::try_from(token.expires_in.as_millis()).unwrap_or(u64::MAX);
+    let mut lines = vec![
+        ("tokens", format!("POST {}, good for {}", token.path, show_duration(lifetime))),
+        ("issuer", token.issuer.clone()),
+        ("audience", token.audience.join(", ")),
+        ("signs with", format!("{}, {} bits{kid}", algorithm_name(key.algorithm()), key.bits())),
+    ];
+    for key in token.keys.verifying().iter().skip(1) {
+        let kid = key.key_id().map_or(String::new(), |id| format!(", kid {id}"));
+        let text = format!("{}, {} bits{kid}", algorithm_name(key.algorithm()), key.bits());
+        lines.push(("accepts too", text));
+    }
+    lines
+}
+
+fn client_line(client: &Client, settings: &Settings) -> String {
+    let mut notes = Vec::new();
+    if client.disabled {
+        notes.push("disabled".to_owned());
+    }
+    match client.scopes.len() {
+        0 => notes.push("no scopes".to_owned()),
+        1 => notes.push(format!("scope {}", client.scopes)),
+        _ => notes.push(format!("scopes {}", client.scopes)),
+    }
+    let is_hashed = |secret: &ClientSecret| matches!(secret.kind, SecretKind::Argon2(_));
+    match client.secrets.len() {
+        1 => {}
+        count => notes.push(format!("{count} secrets")),
+    }
+    if client.secrets.iter().any(is_hashed) {
+        notes.push("Argon2".to_owned());
+    }
+    if let Some(lifetime) = client.expires_in {
+        let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        notes.push(format!("tokens good for {}", show_duration(lifetime)));
+    }
+    if let Some(audience) = &client.audience
+        && settings.token.as_ref().is_none_or(|token| token.audience != *audience)
+    {
+        notes.push(format!("audience {}", audience.join(", ")));
+    }
+    format!("{}: {}", client.id, notes.join(", "))
+}

@@ -1,0 +1,80 @@
+//! `tollgate run`: reads the configuration, starts the gateway, serves until a signal.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{COULD_NOT_START, RunArgs, settings};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::observe::{LogSink, init_events};
+use crate::server::{self, Running};
+
+pub(super) fn main(args: &RunArgs) -> ExitCode {
+    match settings(&args.config, &args.listen, args.upstream.as_deref()) {
+        Ok((_, loaded)) => serve(loaded.settings, io::stdout(), |_| {}),
+        Err(code) => code,
+    }
+}
+
+/// Serves until a signal, and says so in the log, which goes to `out`. `ready` is called once the gateway listens.
+pub(super) fn serve(
+    settings: Settings,
+    out: impl Write + Send + 'static,
+    ready: impl FnOnce(&Running),
+) -> ExitCode {
+    let log = match LogSink::start(out) {
+        Ok(log) => log,
+        Err(fault) => return failed(&format!("no thread for the log can be started: {fault}")),
+    };
+    if let Err(fault) = init_events(log.clone(), &settings.log.level, settings.log.json) {
+        return failed(&format!("log.level is not a filter: {fault}"));
+    }
+    note_panics();
+    let upstream = settings.upstream.origin.authority.clone();
+    let running = match server::start(settings, Clock::system(), Some(log.clone())) {
+        Ok(running) => running,
+        Err(fault) => return failed(&fault.to_string()),
+    };
+    for address in running.addresses() {
+        tracing::info!(%address, upstream, "listening");
+    }
+    if let Some(address) = running.admin_address() {
+        tracing::info!(%address, "health listening");
+    }
+    ready(&running);
+    let code = match server::until_signalled(running) {
+        Ok(totals) => {
+            tracing::info!(
+                connections = totals.connections,
+                requests = totals.requests,
+                refused = totals.refused,
+                upstream_failures = totals.upstream_failures,
+                aborted = totals.aborted,
+                panics = totals.panics,
+                "stopped"
+            );
+            ExitCode::SUCCESS
+        }
+        Err(fault) => failed(&format!("signals cannot be listened for: {fault}")),
+    };
+    log.flush(LAST_WORDS);
+    code
+}
+
+fn failed(why: &str) -> ExitCode {
+    eprintln!("error: {why}");
+    ExitCode::from(COULD_NOT_START)
+}
+
+/// A panic is told like everything else, in the log; the request that met it is answered 500.
+fn note_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        let message = panic.payload_as_str().unwrap_or_default();
+        tracing::error!(place, message, "panic: one request ended; please report this");
+    }));
+}
+
+/// How long the end waits for the last lines of the log.
+const LAST_WORDS: Duration = Duration::from_secs(2);

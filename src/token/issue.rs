@@ -1,0 +1,120 @@
+//! Mints access tokens: JWTs after RFC 9068, signed by the key ring.
+
+use std::time::Duration;
+
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use super::client::Record;
+use crate::config::Settings;
+use crate::identity::Scopes;
+use crate::keys::{KeyError, SigningKey};
+
+/// Why no token was minted.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// There is no `[token]` in the configuration.
+    #[error("there is no [token] table: this gateway issues no tokens")]
+    NoService,
+    /// The client is not in the configuration.
+    #[error("there is no such client in [[clients]]")]
+    UnknownClient,
+    /// The client is disabled.
+    #[error("the client is disabled; its tokens would be refused")]
+    Disabled,
+    /// A scope that the client may not have.
+    #[error("the client may not have this scope; see its `scopes`")]
+    Scope,
+    /// The random source failed.
+    #[error("the random source failed")]
+    Random(#[from] Unspecified),
+    /// The key could not sign.
+    #[error("the token could not be signed")]
+    Key(#[from] KeyError),
+}
+
+/// What is said in a token (RFC 9068 §2.2), in one pass and without a tree.
+struct Claims<'a> {
+    issuer: &'a str,
+    client: &'a Record,
+    scopes: &'a Scopes,
+    now: u64,
+    expires_in: u64,
+    token_id: &'a str,
+}
+
+impl Serialize for Claims<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut claims = serializer.serialize_map(None)?;
+        claims.serialize_entry("iss", self.issuer)?;
+        claims.serialize_entry("sub", &self.client.id)?;
+        claims.serialize_entry("client_id", &self.client.id)?;
+        claims.serialize_entry("aud", &self.client.audience)?;
+        if !self.scopes.is_empty() {
+            claims.serialize_entry("scope", &format_args!("{}", self.scopes))?;
+        }
+        claims.serialize_entry("iat", &self.now)?;
+        claims.serialize_entry("nbf", &self.now)?;
+        claims.serialize_entry("exp", &self.now.saturating_add(self.expires_in))?;
+        claims.serialize_entry("jti", self.token_id)?;
+        // None of them is one of the above: the configuration refuses that.
+        for (name, value) in &self.client.claims {
+            claims.serialize_entry(name, value)?;
+        }
+        claims.end()
+    }
+}
+
+/// An access token for `client`, good for `expires_in` seconds from `now`.
+pub(super) fn issue(
+    key: &SigningKey,
+    issuer: &str,
+    client: &Record,
+    scopes: &Scopes,
+    now: u64,
+    expires_in: u64,
+) -> Result<String, IssueError> {
+    let mut random = [0; TOKEN_ID_BYTES];
+    rand::fill(&mut random)?;
+    let token_id = URL_SAFE_NO_PAD.encode(random);
+    let token_id = token_id.as_str();
+    Ok(key.sign(TYPE, &Claims { issuer, client, scopes, now, expires_in, token_id })?)
+}
+
+/// An access token for the client `id` of `settings`, as the token endpoint would issue it at `now`; with
+/// the scopes in `scope`, or all, and a lifetime of its own if it is given one.
+///
+/// # Errors
+/// [`IssueError`], by variant.
+pub fn mint(
+    settings: &Settings,
+    id: &str,
+    scope: Option<&str>,
+    expires_in: Option<Duration>,
+    now: u64,
+) -> Result<String, IssueError> {
+    let token = settings.token.as_ref().ok_or(IssueError::NoService)?;
+    let client = settings.clients.iter().find(|client| client.id == id);
+    let client = client.ok_or(IssueError::UnknownClient)?;
+    if client.disabled {
+        return Err(IssueError::Disabled);
+    }
+    let record = Record::new(client, token);
+    let scopes = match scope {
+        None => record.scopes.clone(),
+        Some(scope) => Scopes::parse(scope).map_err(|_| IssueError::Scope)?,
+    };
+    if !scopes.iter().all(|name| record.scopes.contains(name)) {
+        return Err(IssueError::Scope);
+    }
+    let expires_in = expires_in.map_or(record.expires_in, |lifetime| lifetime.as_secs().max(1));
+    issue(token.keys.signing(), &token.issuer, &record, &scopes, now, expires_in)
+}
+
+/// RFC 9068 §2.1.
+const TYPE: &str = "at+jwt";
+/// As many as a UUID, and all of them random.
+const TOKEN_ID_BYTES: usize = 16;
