@@ -9,6 +9,7 @@ use crate::config::{AuthorizationHeader, Settings};
 use crate::http1::wire::{write_field, write_line};
 use crate::message::Request;
 use crate::message::headers::{RequestFilter, connection_named};
+use crate::message::target::is_authority;
 use crate::message::text::write_number;
 
 /// What every head towards this upstream has in common.
@@ -132,15 +133,25 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
     }
     out.extend_from_slice(peer.address_text.as_bytes());
     out.extend_from_slice(b"\r\n");
-    match believed("x-forwarded-proto").next() {
+    // a trusted proxy may pass on what its own client made up: only what can be a scheme or a host is believed
+    match believed("x-forwarded-proto").next().filter(|value| is_list_of(value, is_scheme)) {
         Some(value) => write_line(out, "x-forwarded-proto", value.as_bytes()),
         None => write_line(out, "x-forwarded-proto", scheme.as_bytes()),
     }
-    match believed("x-forwarded-host").next() {
+    match believed("x-forwarded-host").next().filter(|value| is_list_of(value, is_authority)) {
         Some(value) => write_line(out, "x-forwarded-host", value.as_bytes()),
         None if !host.is_empty() => write_line(out, "x-forwarded-host", host),
         None => {}
     }
+}
+
+/// Whether every element of a comma-separated value is one of these, and there is at least one.
+fn is_list_of(value: &HeaderValue, is_one: fn(&[u8]) -> bool) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').all(|element| is_one(element.trim_ascii()))
+}
+
+fn is_scheme(text: &[u8]) -> bool {
+    [&b"https"[..], b"http", b"wss", b"ws"].iter().any(|scheme| text.eq_ignore_ascii_case(scheme))
 }
 
 fn via(request: &Request) -> &'static [u8] {
