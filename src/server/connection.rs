@@ -30,7 +30,12 @@ use crate::observe::Record;
 struct State {
     wire: Wire,
     scanned: usize,
+    /// The first byte of the awaited head has come.
+    head_begun: bool,
+    /// How long the peer may be silent.
     deadline: Deadline,
+    /// How long the peer may take nothing of an answer.
+    stall: Deadline,
     /// The body of the current request.
     body: Decoder,
     /// `100 Continue` is owed as soon as the body is asked for.
@@ -272,7 +277,7 @@ fn poll_write(
         let mut progress = 0;
         let flushed = this.wire.poll_flush(cx, &mut progress);
         if progress > 0 || this.wire.is_flushed() {
-            this.deadline.set(None);
+            this.stall.set(None);
         }
         match flushed {
             Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
@@ -283,8 +288,12 @@ fn poll_write(
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
-                this.begin_wait();
-                return if this.poll_too_late(cx) { Poll::Ready(Err(())) } else { Poll::Pending };
+                if this.stall.is_unset() {
+                    this.stall
+                        .set(Some(this.worker.clock.monotonic() + this.worker.limits.idle_timeout));
+                }
+                let over = this.worker.ending.get() || this.stall.poll_passed(cx);
+                return if over { Poll::Ready(Err(())) } else { Poll::Pending };
             }
         }
     }
@@ -374,7 +383,9 @@ impl State {
         Self {
             wire: Wire::new(stream),
             scanned: 0,
+            head_begun: true, // the first head is waited for from the accept on
             deadline,
+            stall: Deadline::default(),
             body: Decoder::empty(),
             owes_continue: false,
             received: 0,
@@ -384,15 +395,16 @@ impl State {
         }
     }
 
-    /// The next head. `first`: the deadline has run since the connection was accepted.
+    /// The next head. The deadline of the first has run since the connection was accepted; a further one may be
+    /// waited for longer, but once begun it has to come as fast.
     fn poll_head(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Head> {
-        if !first && self.scanned == 0 {
-            // both waits of a further request begin here: for its first byte, then for the rest
-            self.begin_head_wait();
+        if !self.head_begun {
+            self.begin_wait();
         }
         loop {
             if !self.wire.input.is_empty() {
-                if !first && self.scanned == 0 {
+                if !self.head_begun {
+                    self.head_begun = true;
                     self.deadline.set(Some(
                         self.worker.clock.monotonic() + self.worker.limits.header_timeout,
                     ));
@@ -403,6 +415,7 @@ impl State {
                     self.worker.limits.max_header_size,
                 ) {
                     Ok(Some(head)) => {
+                        self.head_begun = false;
                         self.deadline.set(None);
                         return Poll::Ready(Head::Request(Box::new(head)));
                     }
@@ -416,20 +429,13 @@ impl State {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => {
+                Poll::Pending if self.wire.input.is_empty() && self.worker.draining.get() => {
                     return Poll::Ready(Head::Over);
                 }
                 Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
                 Poll::Pending if self.wire.input.is_empty() => return Poll::Ready(Head::Over),
                 Poll::Pending => return Poll::Ready(Head::TooSlow),
             }
-        }
-    }
-
-    fn begin_head_wait(&mut self) {
-        if self.deadline.is_unset() {
-            self.deadline
-                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
         }
     }
 

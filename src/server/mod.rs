@@ -78,6 +78,8 @@ pub struct Running {
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
+    /// Tells health until the workers have ended.
+    health: Option<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
     shared: Arc<Shared>,
     drain_timeout: Duration,
@@ -129,6 +131,7 @@ pub fn start(
         admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         phase,
         workers: Vec::new(),
+        health: None,
         counters: Vec::new(),
         drain_timeout: shared.settings.server.drain_timeout,
         shared: Arc::clone(&shared),
@@ -141,7 +144,7 @@ pub fn start(
         running.workers.push(worker::start(number, sockets, &shared, counters)?);
     }
     if let Some(listener) = admin {
-        running.workers.push(admin::start(listener, &shared)?);
+        running.health = Some(admin::start(listener, &shared)?);
     }
     Ok(running)
 }
@@ -219,6 +222,10 @@ impl Running {
     pub fn join(mut self) -> Totals {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
+        }
+        self.advance(Phase::Ending);
+        if let Some(health) = self.health.take() {
+            let _ = health.join();
         }
         self.totals()
     }

@@ -151,7 +151,8 @@ impl Upstream {
             && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let decoder = exchange::response_framing(&head, has_body);
         let reusable = head.keep_alive && !decoder.ends_with_connection() && upload.is_done();
-        let declared = if has_body { None } else { head.length };
+        // an answer without content keeps the length that it would have had, but 204 has none (RFC 9110 §8.6)
+        let declared = head.length.filter(|_| !has_body && head.status != StatusCode::NO_CONTENT);
         let body = match connection.take_whole(&decoder) {
             Some(whole) => {
                 if reusable {
@@ -172,7 +173,6 @@ impl Upstream {
         let mut headers = head.headers;
         strip(&mut headers, &named);
         if let Some(length) = declared {
-            // an answer without content keeps the length that it would have had (RFC 9110 §8.6)
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         Ok(Response::new(head.status, headers, body))

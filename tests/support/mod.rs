@@ -3,6 +3,9 @@
 
 #![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)] // each test uses its part; time is real here
 
+pub mod attack;
+pub mod tokens;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -535,7 +538,8 @@ impl Connection {
         Some(Seen { connection: self.number, line, fields, body: Vec::new(), complete: true })
     }
 
-    fn body(&mut self, seen: &mut Seen) -> bool {
+    /// Reads the body behind a head; whether it came to its end.
+    pub fn body(&mut self, seen: &mut Seen) -> bool {
         if seen.field("transfer-encoding").is_some() {
             loop {
                 let Some(line_end) = self.fill_until(b"\r\n") else { return false };
