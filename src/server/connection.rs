@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -16,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::answer::{self, Framing};
+use super::panics::{Panicked, poll_caught};
 use super::tunnel;
 use super::worker::{Place, Worker};
 use crate::gateway::Refusal;
@@ -109,10 +109,10 @@ async fn request(state: &Shared, head: RequestHead, peer: &Rc<Peer>, worker: &Rc
     let mut record = worker.gateway.record(started, &request);
     let answered = {
         let mut handling = pin!(worker.gateway.handle(request, &mut record));
-        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
-            Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
-            Ok(Poll::Pending) => state.borrow_mut().poll_gone(cx).map(|()| Err(Lost::Peer)),
-            Err(_) => Poll::Ready(Err(Lost::Panic)),
+        poll_fn(|cx| match poll_caught(|| handling.as_mut().poll(cx)) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(Panicked)) => Poll::Ready(Err(Lost::Panic)),
+            Poll::Pending => state.borrow_mut().poll_gone(cx).map(|()| Err(Lost::Peer)),
         })
         .await
     };
@@ -243,27 +243,24 @@ fn poll_write(
         let mut waiting = false;
         while !done && !state.borrow().wire.is_full() {
             // not borrowed here: the body may be fed by the request's, which is on this connection
-            let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll_frame(cx)))
-            {
-                Ok(frame) => frame,
-                Err(_) => {
-                    state.borrow().worker.counters.panics.add_one();
-                    return Poll::Ready(Err(()));
-                }
-            };
-            let wire = &mut state.borrow_mut().wire;
+            let frame = poll_caught(|| Pin::new(&mut *body).poll_frame(cx));
+            let State { wire, worker, .. } = &mut *state.borrow_mut();
             match frame {
                 Poll::Pending => {
                     waiting = true;
                     break;
                 }
-                Poll::Ready(Some(Ok(frame))) => done = queue_frame(wire, frame, framing, bytes),
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Err(Panicked)) => {
+                    worker.counters.panics.add_one();
+                    return Poll::Ready(Err(()));
+                }
+                Poll::Ready(Ok(Some(Ok(frame)))) => done = queue_frame(wire, frame, framing, bytes),
+                Poll::Ready(Ok(Some(Err(_)))) => {
                     // what there is of it is sent, but never its end
                     let _ = wire.poll_flush(cx, &mut 0);
                     return Poll::Ready(Err(()));
                 }
-                Poll::Ready(None) => {
+                Poll::Ready(Ok(None)) => {
                     if framing == Framing::Chunked {
                         queue_last_chunk(wire.queue(), None);
                     }
