@@ -81,16 +81,14 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
         Poll::Ready(())
     })
     .await;
-    let mut first = true;
     loop {
-        let head = poll_fn(|cx| state.borrow_mut().poll_head(cx, first)).await;
+        let head = poll_fn(|cx| state.borrow_mut().poll_head(cx)).await;
         let next = match head {
             Head::Request(head) => request(&state, *head, &peer, &worker).await,
             Head::Bad(fault) => refuse(&state, &peer, &worker, Refusal::Head(fault)).await,
             Head::TooSlow => refuse(&state, &peer, &worker, Refusal::HeadTimeout).await,
             Head::Over => return,
         };
-        first = false;
         match next {
             Next::Another => {}
             Next::Done => return,
@@ -397,8 +395,9 @@ impl State {
 
     /// The next head. The deadline of the first has run since the connection was accepted; a further one may be
     /// waited for longer, but once begun it has to come as fast.
-    fn poll_head(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Head> {
-        if !self.head_begun {
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Head> {
+        if !self.head_begun && self.deadline.is_unset() {
+            self.wire.shrink();
             self.begin_wait();
         }
         loop {
@@ -422,14 +421,12 @@ impl State {
                     Ok(None) => {}
                     Err(fault) => return Poll::Ready(Head::Bad(fault)),
                 }
-            } else if self.worker.draining.get() && !first {
-                return Poll::Ready(Head::Over);
             }
             match self.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.wire.input.is_empty() && self.worker.draining.get() => {
+                Poll::Pending if self.worker.draining.get() && self.is_quiet() => {
                     return Poll::Ready(Head::Over);
                 }
                 Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
@@ -437,6 +434,12 @@ impl State {
                 Poll::Pending => return Poll::Ready(Head::TooSlow),
             }
         }
+    }
+
+    /// Whether no part of a further request has come. Asks the socket: what has come and was not heard of yet
+    /// must be answered, not met with a reset.
+    fn is_quiet(&self) -> bool {
+        self.wire.input.is_empty() && !self.wire.stream.is_stale()
     }
 
     /// Ready when the client has gone while its answer is awaited. Reads on, within bounds: what comes is the

@@ -26,7 +26,7 @@ use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::observe::{Counters, LogSink};
 use crate::token::{self, TokenService};
-use listener::Listeners;
+use listener::{Listeners, SocketFile};
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +75,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    files: Vec<SocketFile>,
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
@@ -126,8 +127,11 @@ pub fn start(
         log: if settings.log.access { log } else { None },
         settings: Arc::new(settings),
     });
+    let addresses = listeners.addresses();
+    let (sets, files) = listeners.split(shared.settings.server.workers)?;
     let mut running = Running {
-        addresses: listeners.addresses(),
+        addresses,
+        files,
         admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         phase,
         workers: Vec::new(),
@@ -136,9 +140,7 @@ pub fn start(
         drain_timeout: shared.settings.server.drain_timeout,
         shared: Arc::clone(&shared),
     };
-    for (number, sockets) in
-        listeners.split(shared.settings.server.workers)?.into_iter().enumerate()
-    {
+    for (number, sockets) in sets.into_iter().enumerate() {
         let counters = Arc::new(Counters::default());
         running.counters.push(Arc::clone(&counters));
         running.workers.push(worker::start(number, sockets, &shared, counters)?);
@@ -187,6 +189,8 @@ impl Running {
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
         self.shared.ready.store(false, Ordering::Relaxed);
+        // before the sockets close: whoever finds a file finds somebody who answers
+        self.files.iter().for_each(SocketFile::remove);
         self.advance(Phase::Draining);
     }
 

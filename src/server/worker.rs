@@ -1,12 +1,14 @@
 //! One thread, one runtime, one gateway: everything that is not shared is born here.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -120,10 +122,12 @@ fn prepare(
 }
 
 async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>) {
+    let mut listeners: Vec<Rc<Listener>> = listeners.into_iter().map(Rc::new).collect();
     let accepting: Vec<_> = listeners
-        .into_iter()
+        .iter()
         .map(|listener| {
-            tokio::task::spawn_local(accept(listener, Rc::clone(&worker), Arc::clone(&shared)))
+            let (listener, worker) = (Rc::clone(listener), Rc::clone(&worker));
+            tokio::task::spawn_local(accept(listener, worker, Arc::clone(&shared)))
         })
         .collect();
     let mut phase = shared.phase.clone();
@@ -139,6 +143,10 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>
                 let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending };
                 if now >= Phase::Draining && !worker.draining.replace(true) {
                     accepting.iter().for_each(tokio::task::JoinHandle::abort);
+                    tokio::task::yield_now().await; // the runtime hears of what has come by now
+                    for listener in listeners.drain(..) {
+                        accept_rest(&listener, &worker, &shared).await;
+                    }
                     worker.wake_all();
                 }
                 if now == Phase::Ending {
@@ -166,7 +174,7 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>
 }
 
 /// Takes connections, one after the other, as long as there is room.
-async fn accept(listener: Listener, worker: Rc<Worker>, shared: Arc<Shared>) {
+async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     loop {
         if shared.open.load(Ordering::Relaxed) >= shared.max_connections {
@@ -189,10 +197,22 @@ async fn accept(listener: Listener, worker: Rc<Worker>, shared: Arc<Shared>) {
     }
 }
 
+/// Takes what waits to be accepted, so that closing the listener resets nobody.
+async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shared>) {
+    while shared.open.load(Ordering::Relaxed) < shared.max_connections {
+        let mut next = pin!(listener.accept());
+        match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+            Poll::Ready(Ok((stream, address))) => welcome(stream, address, worker, shared),
+            Poll::Ready(Err(fault)) if is_of_one_connection(&fault) => {}
+            Poll::Ready(Err(_)) | Poll::Pending => return,
+        }
+    }
+}
+
 fn welcome(stream: Stream, address: Option<SocketAddr>, worker: &Rc<Worker>, shared: &Arc<Shared>) {
     let address = address.map(|address| address.ip().to_canonical());
     let trusted = address.is_some_and(|address| is_trusted(&worker.limits, address));
-    let peer = Rc::new(Peer { address, trusted, https: false });
+    let peer = Rc::new(Peer::new(address, trusted, false));
     let place = Place::take(worker, shared);
     worker.counters.connections.add_one();
     let worker = Rc::clone(worker);

@@ -1,16 +1,16 @@
 //! The head that the upstream gets: the client's fields less what is not theirs to say, and ours behind them.
 
-use std::io::Write;
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::exchange::Upload;
 use crate::config::{AuthorizationHeader, Settings};
-use crate::http1::wire::{write_field, write_line, write_number};
+use crate::http1::wire::{write_field, write_line};
 use crate::message::Request;
 use crate::message::headers::{RequestFilter, connection_named};
 use crate::message::target::is_authority;
+use crate::message::text::write_number;
 
 /// What every head towards this upstream has in common.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Onward {
     authority: String,
     preserve_host: bool,
     /// Names of the identity headers.
-    reserved: Rc<[HeaderName]>,
+    pub(super) reserved: Rc<[HeaderName]>,
     drop_authorization: bool,
 }
 
@@ -47,11 +47,6 @@ impl Onward {
             reserved: settings.identity.headers.iter().map(|(name, _)| name.clone()).collect(),
             drop_authorization: settings.identity.authorization == AuthorizationHeader::Remove,
         }
-    }
-
-    /// Names of the identity headers.
-    pub(super) fn reserved(&self) -> Rc<[HeaderName]> {
-        Rc::clone(&self.reserved)
     }
 
     /// Writes the whole head. Order is policy: the client's fields are filtered first, then ours are set, so
@@ -120,12 +115,10 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b", ");
     }
-    let _ = match peer.address {
-        // writing into a Vec cannot fail
-        Some(std::net::IpAddr::V6(address)) => write!(out, "for=\"[{address}]\""),
-        Some(address) => write!(out, "for={address}"),
-        None => write!(out, "for=unknown"),
-    };
+    let is_v6 = matches!(peer.address, Some(std::net::IpAddr::V6(_)));
+    out.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
+    out.extend_from_slice(peer.address_text.as_bytes());
+    out.extend_from_slice(if is_v6 { b"]\"" } else { b"" });
     if !host.is_empty() {
         out.extend_from_slice(b";host=\"");
         out.extend_from_slice(host);
@@ -138,10 +131,7 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b", ");
     }
-    let _ = match peer.address {
-        Some(address) => write!(out, "{address}"),
-        None => write!(out, "unknown"),
-    };
+    out.extend_from_slice(peer.address_text.as_bytes());
     out.extend_from_slice(b"\r\n");
     // a trusted proxy may pass on what its own client made up: only what can be a scheme or a host is believed
     match believed("x-forwarded-proto").next().filter(|value| is_list_of(value, is_scheme)) {
