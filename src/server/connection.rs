@@ -200,6 +200,7 @@ async fn respond(
         let mut this = state.borrow_mut();
         this.answering = true;
         let keep_alive = asked.keep_alive
+            && response.status != StatusCode::REQUEST_TIMEOUT
             && !worker.draining.get()
             && framing != Framing::UntilClose
             && !this.broken
@@ -319,6 +320,8 @@ fn queue_frame(wire: &mut Wire, frame: Frame<Bytes>, framing: Framing, bytes: &m
 /// Reads what is left of the request's body, if that is little, so that the next request can be found.
 async fn drain(state: &Shared) -> Next {
     let mut left = MAX_DRAINED;
+    // over all of it: a body that drips in for nobody would hold the connection for hours
+    let mut deadline = Deadline::default();
     poll_fn(|cx| {
         let this = &mut *state.borrow_mut();
         loop {
@@ -332,7 +335,14 @@ async fn drain(state: &Shared) -> Next {
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Next::Close),
                 Poll::Ready(None) => return Poll::Ready(Next::Another),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if deadline.is_unset() {
+                        let worker = &this.worker;
+                        deadline.set(Some(worker.clock.monotonic() + worker.limits.header_timeout));
+                    }
+                    let over = deadline.poll_passed(cx);
+                    return if over { Poll::Ready(Next::Close) } else { Poll::Pending };
+                }
             }
         }
     })
