@@ -1,5 +1,6 @@
 //! `tollgate run`: reads the configuration, starts the gateway, serves until a signal.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,14 +12,18 @@ use crate::server::{self, Running};
 
 pub(super) fn main(args: &RunArgs) -> ExitCode {
     match settings(&args.config, &args.listen, args.upstream.as_deref()) {
-        Ok((_, loaded)) => serve(loaded.settings, |_| {}),
+        Ok((_, loaded)) => serve(loaded.settings, io::stdout(), |_| {}),
         Err(code) => code,
     }
 }
 
-/// Serves until a signal, and says so in the log. `ready` is called once the gateway listens.
-pub(super) fn serve(settings: Settings, ready: impl FnOnce(&Running)) -> ExitCode {
-    let log = match LogSink::start(std::io::stdout()) {
+/// Serves until a signal, and says so in the log, which goes to `out`. `ready` is called once the gateway listens.
+pub(super) fn serve(
+    settings: Settings,
+    out: impl Write + Send + 'static,
+    ready: impl FnOnce(&Running),
+) -> ExitCode {
+    let log = match LogSink::start(out) {
         Ok(log) => log,
         Err(fault) => return failed(&format!("no thread for the log can be started: {fault}")),
     };

@@ -30,6 +30,8 @@ use crate::observe::Record;
 struct State {
     wire: Wire,
     scanned: usize,
+    /// The first byte of the awaited head has come.
+    head_begun: bool,
     /// How long the peer may be silent.
     deadline: Deadline,
     /// How long the peer may take nothing of an answer.
@@ -79,16 +81,14 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
         Poll::Ready(())
     })
     .await;
-    let mut first = true;
     loop {
-        let head = poll_fn(|cx| state.borrow_mut().poll_head(cx, first)).await;
+        let head = poll_fn(|cx| state.borrow_mut().poll_head(cx)).await;
         let next = match head {
             Head::Request(head) => request(&state, *head, &peer, &worker).await,
             Head::Bad(fault) => refuse(&state, &peer, &worker, Refusal::Head(fault)).await,
             Head::TooSlow => refuse(&state, &peer, &worker, Refusal::HeadTimeout).await,
             Head::Over => return,
         };
-        first = false;
         match next {
             Next::Another => {}
             Next::Done => return,
@@ -381,6 +381,7 @@ impl State {
         Self {
             wire: Wire::new(stream),
             scanned: 0,
+            head_begun: true, // the first head is waited for from the accept on
             deadline,
             stall: Deadline::default(),
             body: Decoder::empty(),
@@ -392,15 +393,17 @@ impl State {
         }
     }
 
-    /// The next head. `first`: the deadline has run since the connection was accepted.
-    fn poll_head(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Head> {
-        if !first && self.scanned == 0 {
-            // both waits of a further request begin here: for its first byte, then for the rest
-            self.begin_head_wait();
+    /// The next head. The deadline of the first has run since the connection was accepted; a further one may be
+    /// waited for longer, but once begun it has to come as fast.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Head> {
+        if !self.head_begun && self.deadline.is_unset() {
+            self.wire.shrink();
+            self.begin_wait();
         }
         loop {
             if !self.wire.input.is_empty() {
-                if !first && self.scanned == 0 {
+                if !self.head_begun {
+                    self.head_begun = true;
                     self.deadline.set(Some(
                         self.worker.clock.monotonic() + self.worker.limits.header_timeout,
                     ));
@@ -411,6 +414,7 @@ impl State {
                     self.worker.limits.max_header_size,
                 ) {
                     Ok(Some(head)) => {
+                        self.head_begun = false;
                         self.deadline.set(None);
                         return Poll::Ready(Head::Request(Box::new(head)));
                     }
@@ -436,14 +440,6 @@ impl State {
     /// must be answered, not met with a reset.
     fn is_quiet(&self) -> bool {
         self.wire.input.is_empty() && !self.wire.stream.is_stale()
-    }
-
-    fn begin_head_wait(&mut self) {
-        if self.deadline.is_unset() {
-            self.wire.shrink();
-            self.deadline
-                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
-        }
     }
 
     /// Ready when the client has gone while its answer is awaited. Reads on, within bounds: what comes is the

@@ -17,7 +17,9 @@ use crate::net::Stream;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody else has it.
-    #[error("{address} is in use by another program; stop that, or choose another server.listen")]
+    #[error(
+        "{address} is in use by another program; stop that, or choose another address with --listen or server.listen"
+    )]
     InUse {
         /// What was asked for.
         address: String,

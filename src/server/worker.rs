@@ -213,7 +213,7 @@ async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shar
 fn welcome(stream: Stream, address: Option<SocketAddr>, worker: &Rc<Worker>, shared: &Arc<Shared>) {
     let address = address.map(|address| address.ip().to_canonical());
     let trusted = address.is_some_and(|address| is_trusted(&worker.limits, address));
-    let peer = Rc::new(Peer { address, trusted, https: false });
+    let peer = Rc::new(Peer::new(address, trusted, false));
     let place = Place::take(worker, shared);
     worker.counters.connections.add_one();
     let worker = Rc::clone(worker);
