@@ -197,6 +197,7 @@ async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>)
             Err(fault) => {
                 // out of file descriptors or memory: what is open goes on, what is new waits
                 tracing::warn!(error = %fault, pause = ?pause, "cannot accept connections");
+                worker.gateway.release();
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
