@@ -143,6 +143,7 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?; // what is accepted inherits it: answers wait for nothing
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -182,8 +183,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // answers wait for nothing; a socket that refuses the option still works
-                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Some(address)))
             }
             Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
