@@ -179,6 +179,11 @@ impl Gateway {
         Response::new(answer.status, answer.headers, Body::from(answer.body))
     }
 
+    /// Gives back the file descriptors that nothing depends on.
+    pub fn release(&self) {
+        self.upstream.release();
+    }
+
     /// House-keeping, called now and then by the worker.
     pub fn tidy(&self) {
         self.upstream.tidy();

@@ -15,7 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use slab::Slab;
 use tokio::runtime::LocalOptions;
 
-use super::listener::{Listener, Socket1};
+use super::listener::{Listener, StdListener};
 use super::{Phase, Shared, StartError, connection};
 use crate::clock::Clock;
 use crate::config::Server;
@@ -51,7 +51,7 @@ pub(super) struct Place {
 /// Starts the thread.
 pub(super) fn start(
     number: usize,
-    sockets: Vec<Socket1>,
+    sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
     counters: Arc<Counters>,
 ) -> Result<JoinHandle<()>, StartError> {
@@ -92,7 +92,7 @@ pub(super) fn start(
 }
 
 fn prepare(
-    sockets: Vec<Socket1>,
+    sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
     counters: Arc<Counters>,
     seed: u64,
@@ -197,6 +197,7 @@ async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>)
             Err(fault) => {
                 // out of file descriptors or memory: what is open goes on, what is new waits
                 tracing::warn!(error = %fault, pause = ?pause, "cannot accept connections");
+                worker.gateway.release();
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

@@ -73,6 +73,11 @@ impl Upstream {
         self.pool.tidy();
     }
 
+    /// Closes all idle connections, because there are no file descriptors left.
+    pub fn release(&self) {
+        self.pool.clear();
+    }
+
     /// Sends a request and waits for the head of the answer.
     ///
     /// # Errors
