@@ -42,6 +42,12 @@ fn the_configuration_table_has_every_key_with_its_default_and_meaning() {
     }
 }
 
+#[test]
+fn the_readme_asks_for_the_rust_that_is_needed() {
+    let needed = format!("Rust {} or later", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(readme().contains(&needed), "{needed}");
+}
+
 /// Were this wrong, every other test of a document would say nothing.
 #[test]
 fn a_document_that_does_not_tell_the_truth_is_caught() {

@@ -58,7 +58,7 @@ pub(super) struct SocketFile {
 
 /// A listening socket of one worker, not yet in its runtime.
 #[derive(Debug)]
-pub(super) enum Socket1 {
+pub(super) enum StdListener {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
 }
@@ -95,8 +95,8 @@ impl Listeners {
     pub(super) fn split(
         self,
         workers: usize,
-    ) -> Result<(Vec<Vec<Socket1>>, Vec<SocketFile>), BindError> {
-        let mut sets: Vec<Vec<Socket1>> = (0..workers).map(|_| Vec::new()).collect();
+    ) -> Result<(Vec<Vec<StdListener>>, Vec<SocketFile>), BindError> {
+        let mut sets: Vec<Vec<StdListener>> = (0..workers).map(|_| Vec::new()).collect();
         let mut files = Vec::new();
         for bound in self.bound {
             match bound {
@@ -108,7 +108,7 @@ impl Listeners {
                             None => tcp(address, true)
                                 .map_err(|source| named(address.to_string(), source))?,
                         };
-                        set.push(Socket1::Tcp(listener));
+                        set.push(StdListener::Tcp(listener));
                     }
                 }
                 Bound::Unix(listener, file) => {
@@ -117,7 +117,7 @@ impl Listeners {
                         let shared = listener
                             .try_clone()
                             .map_err(|source| named("unix socket".to_owned(), source))?;
-                        set.push(Socket1::Unix(shared));
+                        set.push(StdListener::Unix(shared));
                     }
                 }
             }
@@ -143,6 +143,7 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?; // what is accepted inherits it: answers wait for nothing
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -170,10 +171,10 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) fn new(socket: Socket1) -> io::Result<Self> {
+    pub(super) fn new(socket: StdListener) -> io::Result<Self> {
         Ok(match socket {
-            Socket1::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            Socket1::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+            StdListener::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            StdListener::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
         })
     }
 
@@ -182,8 +183,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // answers wait for nothing; a socket that refuses the option still works
-                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Some(address)))
             }
             Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),

@@ -5,6 +5,7 @@ mod answer;
 mod connection;
 mod limits;
 mod listener;
+mod panics;
 mod shutdown;
 mod tunnel;
 mod worker;

@@ -15,7 +15,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use slab::Slab;
 use tokio::runtime::LocalOptions;
 
-use super::listener::{Listener, Socket1};
+use super::listener::{Listener, StdListener};
 use super::{Phase, Shared, StartError, connection};
 use crate::clock::Clock;
 use crate::config::Server;
@@ -51,7 +51,7 @@ pub(super) struct Place {
 /// Starts the thread.
 pub(super) fn start(
     number: usize,
-    sockets: Vec<Socket1>,
+    sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
     counters: Arc<Counters>,
 ) -> Result<JoinHandle<()>, StartError> {
@@ -92,7 +92,7 @@ pub(super) fn start(
 }
 
 fn prepare(
-    sockets: Vec<Socket1>,
+    sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
     counters: Arc<Counters>,
     seed: u64,
@@ -184,7 +184,14 @@ async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>)
         match listener.accept().await {
             Ok((stream, address)) => {
                 pause = FIRST_PAUSE;
-                welcome(stream, address, &worker, &shared);
+                let place = loop {
+                    match Place::take(&worker, &shared) {
+                        Some(place) => break place,
+                        // another worker was faster: this one connection waits here
+                        None => tokio::time::sleep(FIRST_PAUSE).await,
+                    }
+                };
+                welcome(stream, address, place);
             }
             Err(fault) if is_of_one_connection(&fault) => {}
             Err(fault) => {
@@ -203,20 +210,22 @@ async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shar
     while shared.open.load(Ordering::Relaxed) < shared.max_connections {
         let mut next = pin!(listener.accept());
         match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
-            Poll::Ready(Ok((stream, address))) => welcome(stream, address, worker, shared),
+            Poll::Ready(Ok((stream, address))) => match Place::take(worker, shared) {
+                Some(place) => welcome(stream, address, place),
+                None => return,
+            },
             Poll::Ready(Err(fault)) if is_of_one_connection(&fault) => {}
             Poll::Ready(Err(_)) | Poll::Pending => return,
         }
     }
 }
 
-fn welcome(stream: Stream, address: Option<SocketAddr>, worker: &Rc<Worker>, shared: &Arc<Shared>) {
+fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
+    let worker = Rc::clone(&place.worker);
     let address = address.map(|address| address.ip().to_canonical());
     let trusted = address.is_some_and(|address| is_trusted(&worker.limits, address));
     let peer = Rc::new(Peer::new(address, trusted, false));
-    let place = Place::take(worker, shared);
     worker.counters.connections.add_one();
-    let worker = Rc::clone(worker);
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
     tokio::task::spawn_local(async move { connection::serve(stream, peer, worker, place).await });
 }
@@ -259,10 +268,12 @@ impl Worker {
 }
 
 impl Place {
-    fn take(worker: &Rc<Worker>, shared: &Arc<Shared>) -> Self {
-        shared.open.fetch_add(1, Ordering::Relaxed);
+    /// None while all are taken.
+    fn take(worker: &Rc<Worker>, shared: &Arc<Shared>) -> Option<Self> {
+        let one_more = |open| (open < shared.max_connections).then_some(open + 1);
+        shared.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         let key = worker.wakers.borrow_mut().insert(None);
-        Self { worker: Rc::clone(worker), shared: Arc::clone(shared), key }
+        Some(Self { worker: Rc::clone(worker), shared: Arc::clone(shared), key })
     }
 
     /// Notes how to wake the connection's task.
