@@ -1,5 +1,7 @@
 //! From the start of the program to its end: signals, limits of the system, and what the log says of it all.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use std::io::Write as _;
