@@ -1,5 +1,7 @@
 //! What goes on to the upstream and what comes back: byte for byte, streamed, and never completed falsely.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use support::{Gateway, Upstream, bearer, get, with_body};
@@ -736,4 +738,63 @@ fn a_client_that_stops_in_the_middle_of_its_body_is_not_waited_for_once_the_answ
     client.head().unwrap();
     assert_eq!(client.chunk(), None, "cut");
     assert_eq!(upstream.wait_for(1)[0].line, "closed: true");
+}
+
+#[test]
+fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+    let (ended, ends) = std::sync::mpsc::sync_channel(1);
+    let upstream = Upstream::scripted(move |mut connection| {
+        use std::io::Write as _;
+        connection.head().unwrap();
+        connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+        while connection.stream.write_all(chunk.as_bytes()).is_ok() {}
+        ended.send(()).unwrap();
+    });
+    let gateway = Gateway::with(upstream.address, "idle_timeout = \"300ms\"", "");
+    let mut client = gateway.connect();
+    client.send(get("/"));
+    ends.recv_timeout(support::PATIENCE).expect("the upstream is told, too");
+    support::eventually("it is counted as cut", || gateway.totals().aborted == 1);
+    assert!(!client.read_to_end(), "a reset, so that nobody takes it for the whole");
+}
+
+#[test]
+fn a_client_that_stops_in_the_middle_of_its_body_is_told_408() {
+    let upstream = Upstream::scripted(|mut connection| {
+        let mut seen = connection.head().unwrap();
+        seen.complete = connection.body(&mut seen);
+        connection.note(seen);
+    });
+    let gateway = Gateway::with(upstream.address, "idle_timeout = \"300ms\"", "");
+    let fields = bearer(&gateway.token());
+    for framing in ["Content-Length: 10", "Transfer-Encoding: chunked"] {
+        let mut client = gateway.connect();
+        client.send(request("POST / HTTP/1.1", &format!("{fields}{framing}\r\n")));
+        client.send("5\r\nhe");
+        let answer = client.answer();
+        assert_eq!(answer.status, 408, "{framing}: {answer:?}");
+        assert_eq!(answer.field("connection").as_deref(), Some("close"));
+        assert!(client.is_closed());
+    }
+    assert!(upstream.wait_for(2).iter().all(|seen| !seen.complete));
+}
+
+#[test]
+fn a_body_that_grows_too_large_on_its_way_is_413_and_never_whole_upstream() {
+    let upstream = Upstream::scripted(|mut connection| {
+        let mut seen = connection.head().unwrap();
+        seen.complete = connection.body(&mut seen);
+        connection.note(seen);
+    });
+    let gateway = Gateway::with(upstream.address, "max_body_size = 1000", "");
+    let fields = format!("{}Transfer-Encoding: chunked\r\n", bearer(&gateway.token()));
+    let mut client = gateway.connect();
+    client.send(request("POST / HTTP/1.1", &fields));
+    for _ in 0..3 {
+        client.send(format!("190\r\n{}\r\n", "x".repeat(400)));
+    }
+    client.send("0\r\n\r\n");
+    assert_eq!(client.answer().status, 413);
+    assert!(upstream.wait_for(1).iter().all(|seen| !seen.complete));
 }

@@ -2,6 +2,8 @@
 //!
 //! `TOLLGATE_TEST_LARGE_MIB` sets another size.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use std::io::{Read, Write};

@@ -1,5 +1,7 @@
 //! Changes of protocol: a tunnel only after the upstream's 101, and only for who may. And what streams without one.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use std::io::{Read, Write};

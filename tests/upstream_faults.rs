@@ -1,5 +1,7 @@
 //! An upstream that fails in every way it can: each failure has its answer, and what was cut is never completed.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use std::net::{SocketAddr, TcpListener};

@@ -447,20 +447,19 @@ impl State {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.worker.draining.get() && self.is_quiet() => {
-                    return Poll::Ready(Head::Over);
+                Poll::Pending => {
+                    if self.worker.draining.get() && self.wire.input.is_empty() {
+                        // what is on its way is still answered, and that answer is the last
+                        self.deadline.bring_forward(self.worker.clock.monotonic() + LAST_CALL);
+                    }
+                    if !self.deadline.poll_passed(cx) {
+                        return Poll::Pending;
+                    }
+                    let is_idle = self.wire.input.is_empty();
+                    return Poll::Ready(if is_idle { Head::Over } else { Head::TooSlow });
                 }
-                Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
-                Poll::Pending if self.wire.input.is_empty() => return Poll::Ready(Head::Over),
-                Poll::Pending => return Poll::Ready(Head::TooSlow),
             }
         }
-    }
-
-    /// Whether no part of a further request has come. Asks the socket: what has come and was not heard of yet
-    /// must be answered, not met with a reset.
-    fn is_quiet(&self) -> bool {
-        self.wire.input.is_empty() && !self.wire.stream.is_stale()
     }
 
     /// Ready when the client has gone while its answer is awaited. Reads on, within bounds: what comes is the
@@ -615,6 +614,9 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
 const MAX_DRAINED: u64 = 64 * 1024;
 /// Most bytes that are taken in from a peer that still sends while its connection is closed.
 const MAX_LINGERED: usize = 512 * 1024;
+/// How long a connection without a request is kept once draining has begun: long enough for a request that was sent
+/// before its client could know.
+const LAST_CALL: Duration = Duration::from_millis(500);
 /// How long a closing connection waits for its peer to see that.
 const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes of further requests that are read while one is answered.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use listener::BindError;
-pub use shutdown::until_signalled;
+pub use shutdown::{Signals, until_signalled};
 
 use crate::clock::Clock;
 use crate::config::Settings;
