@@ -14,6 +14,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ impl Call {
     }
 
     async fn send(self) -> Answer {
-        let body = crate::message::Body::from(Bytes::from(self.body));
+        let body = Full::new(Bytes::from(self.body)).map_err(|never| match never {});
         self.service.answer(&self.method, &self.headers, body, self.address).await
     }
 
