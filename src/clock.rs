@@ -3,26 +3,36 @@
 //! Only this file asks the operating system, so a test can move the wall clock without sleeping.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Wall and monotonic time. Clones share one offset, which only tests set.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     offset: Option<Arc<AtomicI64>>,
+    /// Milliseconds.
+    skipped: Option<Arc<AtomicU64>>,
 }
 
 impl Clock {
     /// The clock of the operating system.
     #[must_use]
     pub const fn system() -> Self {
-        Self { offset: None }
+        Self { offset: None, skipped: None }
     }
 
-    /// The clock of the operating system, moved by [`Clock::advance`]. For tests.
+    /// The clock of the operating system, moved by [`Clock::advance`] and [`Clock::skip`]. For tests.
     #[must_use]
     pub fn adjustable() -> Self {
-        Self { offset: Some(Arc::new(AtomicI64::new(0))) }
+        Self { offset: Some(Arc::default()), skipped: Some(Arc::default()) }
+    }
+
+    /// Moves the monotonic time of an adjustable clock, and of every clone of it, ahead.
+    pub fn skip(&self, time: Duration) {
+        if let Some(skipped) = &self.skipped {
+            let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            skipped.fetch_add(time, Ordering::Relaxed);
+        }
     }
 
     /// Moves the wall time of an adjustable clock, and of every clone of it, by `seconds`.
@@ -54,7 +64,11 @@ impl Clock {
     #[allow(clippy::disallowed_methods)] // the one place
     #[must_use]
     pub fn monotonic(&self) -> Instant {
-        Instant::now()
+        let now = Instant::now();
+        match &self.skipped {
+            None => now,
+            Some(skipped) => now + Duration::from_millis(skipped.load(Ordering::Relaxed)),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub mod upstream;
 pub mod auth;
 pub mod token;
 
+pub mod issuers;
+
 pub mod http1;
 
 pub mod dial;
@@ -31,7 +33,9 @@ pub mod config;
 pub mod keys;
 
 pub mod clock;
+pub mod condition;
 pub mod identity;
+mod json;
 pub mod net;
 pub mod secret;
 

@@ -65,6 +65,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             scope_claims: vec!["scope".to_owned(), "scp".to_owned()],
         }),
         clients: vec![client(CLIENT, vec![sha256(CLIENT_SECRET)])],
+        issuers: Vec::new(),
         identity: Identity {
             headers: vec![
                 header("x-auth-subject", "sub"),

@@ -5,6 +5,7 @@
 //! it was filled under.
 
 use std::rc::Rc;
+use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -16,29 +17,48 @@ pub(super) struct Cache {
     young: HashMap<Box<[u8]>, Entry, RandomState>,
     old: HashMap<Box<[u8]>, Entry, RandomState>,
     young_bytes: usize,
-    leeway: u64,
+}
+
+/// Who judged, and how long that stands besides `exp` and `nbf`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct Verdict {
+    /// The number of the issuer; `None`: our own.
+    pub(super) issuer: Option<usize>,
+    /// Of the keys that verified it.
+    pub(super) generation: u64,
+    /// Until when what its issuer said of it is believed, if its issuer was asked.
+    pub(super) good_until: Option<Instant>,
+    /// Seconds forgiven at `exp` and `nbf`.
+    pub(super) leeway: u64,
 }
 
 struct Entry {
     caller: Rc<Caller>,
+    verdict: Verdict,
     /// As [`crate::identity::Principal`] has them.
     expires_at: u64,
     not_before: u64,
 }
 
 impl Cache {
-    pub(super) fn new(leeway: u64) -> Self {
+    pub(super) fn new() -> Self {
         let (young, old) = (HashMap::default(), HashMap::default());
-        Self { young, old, young_bytes: 0, leeway }
+        Self { young, old, young_bytes: 0 }
     }
 
-    /// Whom `token` speaks for, if that is known and holds at `now`. Allocates nothing.
-    pub(super) fn find(&mut self, token: &[u8], now: u64) -> Option<Rc<Caller>> {
+    /// Whom `token` speaks for, if that is known, holds at `now`, and `stands` says so. Allocates nothing.
+    pub(super) fn find(
+        &mut self,
+        token: &[u8],
+        now: u64,
+        stands: impl Fn(&Caller, &Verdict) -> bool,
+    ) -> Option<Rc<Caller>> {
         if let Some(entry) = self.young.get(token) {
-            return entry.holds(now, self.leeway).then(|| Rc::clone(&entry.caller));
+            let good = entry.holds(now) && stands(&entry.caller, &entry.verdict);
+            return good.then(|| Rc::clone(&entry.caller));
         }
         let entry = self.old.get(token)?;
-        if !entry.holds(now, self.leeway) {
+        if !entry.holds(now) || !stands(&entry.caller, &entry.verdict) {
             return None;
         }
         let caller = Rc::clone(&entry.caller);
@@ -55,7 +75,7 @@ impl Cache {
     }
 
     /// Remembers that `token` passed every check as `caller`.
-    pub(super) fn insert(&mut self, token: &[u8], caller: &Rc<Caller>) {
+    pub(super) fn insert(&mut self, token: &[u8], caller: &Rc<Caller>, verdict: Verdict) {
         let weight = weight(token);
         if !self.has_room(weight) {
             std::mem::swap(&mut self.young, &mut self.old);
@@ -65,14 +85,18 @@ impl Cache {
         let principal = &caller.principal;
         let not_before = principal.not_before.unwrap_or(0);
         let (expires_at, caller) = (principal.expires_at, Rc::clone(caller));
-        if self.young.insert(token.into(), Entry { caller, expires_at, not_before }).is_none() {
+        if self
+            .young
+            .insert(token.into(), Entry { caller, verdict, expires_at, not_before })
+            .is_none()
+        {
             self.young_bytes += weight;
         }
     }
 
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
-        *self = Self::new(self.leeway);
+        *self = Self::new();
     }
 
     fn has_room(&self, weight: usize) -> bool {
@@ -86,7 +110,8 @@ impl Cache {
 }
 
 impl Entry {
-    const fn holds(&self, now: u64, leeway: u64) -> bool {
+    const fn holds(&self, now: u64) -> bool {
+        let leeway = self.verdict.leeway;
         now < self.expires_at.saturating_add(leeway)
             && self.not_before <= now.saturating_add(leeway)
     }
@@ -108,9 +133,11 @@ mod tests {
 
     use serde_json::Map;
 
-    use super::{Cache, MAX_BYTES, MAX_ENTRIES, weight};
+    use super::{Cache, MAX_BYTES, MAX_ENTRIES, Verdict, weight};
     use crate::auth::Caller;
     use crate::identity::{Principal, Scopes};
+
+    const VERDICT: Verdict = Verdict { issuer: None, generation: 0, good_until: None, leeway: 60 };
 
     fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
         let principal = Principal {
@@ -129,53 +156,61 @@ mod tests {
 
     #[test]
     fn exp_and_nbf_are_looked_at_on_every_hit() {
-        let mut cache = Cache::new(60);
-        cache.insert(b"token", &caller(Some(1_000), 2_000));
-        assert!(cache.find(b"token", 939).is_none());
-        assert!(cache.find(b"token", 940).is_some());
-        assert!(cache.find(b"token", 2_059).is_some());
-        assert!(cache.find(b"token", 2_060).is_none());
-        cache.insert(b"forever", &caller(None, u64::MAX));
-        assert!(cache.find(b"forever", u64::MAX - 1).is_some());
+        let mut cache = Cache::new();
+        cache.insert(b"token", &caller(Some(1_000), 2_000), VERDICT);
+        assert!(cache.find(b"token", 939, |_, _| true).is_none());
+        assert!(cache.find(b"token", 940, |_, _| true).is_some());
+        assert!(cache.find(b"token", 2_059, |_, _| true).is_some());
+        assert!(cache.find(b"token", 2_060, |_, _| true).is_none());
+        cache.insert(b"forever", &caller(None, u64::MAX), VERDICT);
+        assert!(cache.find(b"forever", u64::MAX - 1, |_, _| true).is_some());
     }
 
     #[test]
     fn another_token_of_any_likeness_is_not_found() {
-        let mut cache = Cache::new(0);
-        cache.insert(b"token", &caller(None, 10));
+        let mut cache = Cache::new();
+        cache.insert(b"token", &caller(None, 10), VERDICT);
         for other in [&b"toke"[..], b"token ", b"Token", b"tokeN", b""] {
-            assert!(cache.find(other, 1).is_none());
+            assert!(cache.find(other, 1, |_, _| true).is_none());
         }
     }
 
     #[test]
     fn the_number_of_entries_is_bounded_and_the_used_ones_survive() {
-        let mut cache = Cache::new(0);
-        cache.insert(b"busy", &caller(None, 10));
+        let mut cache = Cache::new();
+        cache.insert(b"busy", &caller(None, 10), VERDICT);
         for number in 0..3 * MAX_ENTRIES {
-            cache.insert(&number.to_be_bytes(), &caller(None, 10));
-            assert!(cache.find(b"busy", 1).is_some(), "{number}");
+            cache.insert(&number.to_be_bytes(), &caller(None, 10), VERDICT);
+            assert!(cache.find(b"busy", 1, |_, _| true).is_some(), "{number}");
             assert!(cache.len() <= MAX_ENTRIES);
         }
     }
 
     #[test]
     fn the_number_of_bytes_is_bounded() {
-        let mut cache = Cache::new(0);
+        let mut cache = Cache::new();
         let mut token = [0; 8 * 1024];
         for number in 0..2_000_u32 {
             token[..4].copy_from_slice(&number.to_be_bytes());
-            cache.insert(&token, &caller(None, 10));
+            cache.insert(&token, &caller(None, 10), VERDICT);
             assert!(cache.len() * weight(&token) <= MAX_BYTES);
         }
         assert!(cache.len() > 100);
     }
 
     #[test]
+    fn what_no_longer_stands_is_not_found() {
+        let mut cache = Cache::new();
+        cache.insert(b"token", &caller(None, 10), Verdict { generation: 7, ..VERDICT });
+        assert!(cache.find(b"token", 1, |_, verdict| verdict.generation == 7).is_some());
+        assert!(cache.find(b"token", 1, |_, verdict| verdict.generation == 8).is_none());
+    }
+
+    #[test]
     fn clearing_forgets_everything() {
-        let mut cache = Cache::new(0);
-        cache.insert(b"token", &caller(None, 10));
+        let mut cache = Cache::new();
+        cache.insert(b"token", &caller(None, 10), VERDICT);
         cache.clear();
-        assert!(cache.find(b"token", 1).is_none());
+        assert!(cache.find(b"token", 1, |_, _| true).is_none());
     }
 }

@@ -49,6 +49,14 @@ pub enum Denied {
     UnknownClient,
     /// A claim that the upstream is to learn cannot be a header value.
     Unspeakable,
+    /// The token is bound to a key or a certificate (`cnf`), and nothing proves that the sender has it.
+    Bound,
+    /// Its issuer says that the token is not active.
+    Inactive,
+    /// A reference token that nobody we believe is asked about.
+    NoJudge,
+    /// Its issuer cannot be asked now, and without it nothing can be said of the token.
+    IssuerUnavailable,
 }
 
 /// A registered claim that this program reads.
@@ -81,12 +89,12 @@ pub enum Check {
     Form,
     /// The header: JSON, `alg`, `crit`, `b64`.
     Header,
-    /// `typ`
-    Type,
     /// The claims are a JSON object.
     Claims,
-    /// `iss`
+    /// `iss`: it says who judges.
     Issuer,
+    /// `typ`
+    Type,
     /// A key for `kid` and `alg`.
     Key,
     /// `exp`
@@ -132,7 +140,11 @@ impl Denied {
             | Self::WrongAudience
             | Self::BadSignature
             | Self::UnknownClient
-            | Self::Unspeakable => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
+            | Self::Unspeakable
+            | Self::Bound
+            | Self::Inactive
+            | Self::NoJudge => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
+            Self::IssuerUnavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
         }
     }
 
@@ -162,6 +174,10 @@ impl Denied {
             Self::BadSignature => "bad_signature",
             Self::UnknownClient => "unknown_client",
             Self::Unspeakable => "unspeakable_claim",
+            Self::Bound => "bound_token",
+            Self::Inactive => "inactive",
+            Self::NoJudge => "no_judge",
+            Self::IssuerUnavailable => "issuer_unavailable",
         }
     }
 
@@ -191,6 +207,10 @@ impl Denied {
             Self::BadSignature => "the signature of the token is wrong",
             Self::UnknownClient => "the client of the token is unknown or disabled",
             Self::Unspeakable => "a claim of the token cannot be passed on",
+            Self::Bound => "the token is bound to a key that was not proven",
+            Self::Inactive => "the token is not active",
+            Self::NoJudge => "the token is not a JWT and no issuer is asked about such tokens",
+            Self::IssuerUnavailable => "the issuer of the token cannot be asked now",
         }
     }
 
@@ -198,7 +218,13 @@ impl Denied {
     #[must_use]
     pub const fn check(self) -> Option<Check> {
         Some(match self {
-            Self::Missing | Self::Repeated | Self::Unreadable | Self::NoIssuer => return None,
+            Self::Missing
+            | Self::Repeated
+            | Self::Unreadable
+            | Self::NoIssuer
+            | Self::Inactive
+            | Self::NoJudge
+            | Self::IssuerUnavailable => return None,
             Self::TooLarge | Self::NotAJwt => Check::Form,
             Self::BadHeader | Self::CriticalHeader | Self::UnsupportedAlgorithm => Check::Header,
             Self::WrongType => Check::Type,
@@ -211,7 +237,7 @@ impl Denied {
             Self::IssuedInFuture => Check::IssuedAt,
             Self::WrongAudience => Check::Audience,
             Self::BadSignature => Check::Signature,
-            Self::UnknownClient => Check::Client,
+            Self::UnknownClient | Self::Bound => Check::Client,
             Self::Unspeakable => Check::Identity,
         })
     }
@@ -264,9 +290,9 @@ impl Check {
     pub const ALL: [Self; 14] = [
         Self::Form,
         Self::Header,
-        Self::Type,
         Self::Claims,
         Self::Issuer,
+        Self::Type,
         Self::Key,
         Self::Expiry,
         Self::NotBefore,

@@ -1,5 +1,6 @@
-//! Judges JSON Web Tokens of our own: step 5 of the walk. Given a compact JWS and a key ring, yields the
-//! [`Principal`] it speaks for. Does not read headers (`bearer`), does not know policy.
+//! Judges JSON Web Tokens, ours and others': step 5 of the walk. Given a compact JWS, the rules of its issuer and that
+//! issuer's keys, yields the [`Principal`] it speaks for. Does not read headers (`bearer`), does not choose the
+//! issuer (`issuer`), does not know policy.
 //!
 //! Invariant: the algorithm comes from the key that `kid` selects, never from the token (RFC 8725 §3.1),
 //! and `jku`, `jwk`, `x5u` and `x5c` are never looked at. What is cheap is asked before the signature; what
@@ -7,7 +8,6 @@
 
 use std::collections::HashSet;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,10 +17,10 @@ use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use super::denied::{Check, Claim, Denied};
-use super::json;
-use crate::config::Settings;
+use crate::config::{Issuer, Settings};
 use crate::identity::{OWN_ISSUER, Principal, Scopes, is_scope_token};
-use crate::keys::KeyRing;
+use crate::json;
+use crate::keys::{self, VerifyingKey};
 
 /// Is told of each check that a token passes, in order. `()` does not listen and costs nothing.
 pub trait Observer {
@@ -38,18 +38,40 @@ impl Observer for Vec<Check> {
     }
 }
 
-/// The judge of the tokens that our own service issues.
+/// What is asked of the tokens of one issuer: our own service, or another.
 #[derive(Debug)]
-pub struct Judge {
+pub(super) struct Rules {
     issuer: String,
-    audience: Vec<String>,
+    /// How the configuration calls it.
+    name: String,
+    /// Empty only where introspection alone judges.
+    audiences: Vec<String>,
     types: Vec<Option<String>>,
     leeway: u64,
     scope_claims: Vec<String>,
-    clients: HashSet<String>,
-    keys: Arc<KeyRing>,
-    /// One for each of `keys.verifying()`, in its order.
-    validations: Vec<Validation>,
+    /// Of our own tokens: the clients that are live. Others' clients are theirs to judge.
+    clients: Option<HashSet<String>>,
+    /// One for each algorithm that the issuer may use.
+    validations: Vec<(Algorithm, Validation)>,
+}
+
+/// A token that is a JWT by its form, not yet judged.
+#[derive(Debug)]
+pub(super) struct Jwt<'t> {
+    token: &'t str,
+    header: Map<String, Value>,
+    claims: Map<String, Value>,
+    algorithm: Algorithm,
+    kid: Option<String>,
+}
+
+/// Why a JWT was not accepted.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Failed {
+    /// Nothing could change that.
+    For(Denied),
+    /// Its issuer may have other keys by now.
+    Key(Denied, Option<String>, Algorithm),
 }
 
 /// The parts of a compact JWS, decoded.
@@ -58,93 +80,184 @@ struct Parts {
     claims: Vec<u8>,
 }
 
-/// What the header says of the key.
-struct KeyHint {
-    algorithm: Algorithm,
-    kid: Option<String>,
-}
-
 struct Times {
     expires_at: u64,
     not_before: Option<u64>,
 }
 
-impl Judge {
-    /// A judge of `[token]`'s tokens; none without that table, and then no token is valid.
-    #[must_use]
-    pub fn new(settings: &Settings) -> Option<Self> {
-        let token = settings.token.as_ref()?;
-        let leeway = token.leeway.as_secs();
-        let validation = |algorithm| {
-            let mut validation = Validation::new(algorithm);
-            validation.algorithms = vec![algorithm];
-            validation.set_required_spec_claims(&["exp", "iss", "aud"]);
-            validation.set_audience(&token.audience);
-            validation.validate_aud = true;
-            validation.set_issuer(&[&token.issuer]);
-            validation.sub = None;
-            validation.leeway = leeway;
-            validation.reject_tokens_expiring_in_less_than = 0;
-            // jsonwebtoken would ask the operating system for the time and round fractions; `times`
-            // judges both by our clock, once.
-            validation.validate_exp = false;
-            validation.validate_nbf = false;
-            validation
-        };
-        let live = settings.clients.iter().filter(|client| !client.disabled);
-        Some(Self {
-            issuer: token.issuer.clone(),
-            audience: token.audience.clone(),
-            types: token.types.clone(),
-            leeway,
-            scope_claims: token.scope_claims.clone(),
-            clients: live.map(|client| client.id.clone()).collect(),
-            validations: token
-                .keys
-                .verifying()
-                .iter()
-                .map(|key| validation(key.algorithm()))
-                .collect(),
-            keys: Arc::clone(&token.keys),
-        })
+impl From<Denied> for Failed {
+    fn from(denied: Denied) -> Self {
+        Self::For(denied)
     }
+}
 
-    /// Whom `token` speaks for at `now`, seconds since 1970. `observer` hears of each check passed; the
-    /// one that failed is [`Denied::check`].
+impl Failed {
+    pub(super) const fn denied(&self) -> Denied {
+        match self {
+            Self::For(denied) | Self::Key(denied, ..) => *denied,
+        }
+    }
+}
+
+impl<'t> Jwt<'t> {
+    /// Takes a token apart.
     ///
     /// # Errors
-    /// The first check that the token fails.
-    pub fn judge(
-        &self,
-        token: &str,
-        now: u64,
-        observer: &mut impl Observer,
-    ) -> Result<Principal, Denied> {
+    /// The first check of its form that it fails.
+    pub(super) fn read(token: &'t str, observer: &mut impl Observer) -> Result<Self, Denied> {
         let parts = Parts::read(token)?;
         observer.passed(Check::Form);
         let header = json::object(&parts.header).ok_or(Denied::BadHeader)?;
-        let hint = KeyHint::read(&header)?;
+        // RFC 7515 §4.1.11: we understand no extension, so every one that must be understood is refused.
+        if header.contains_key("crit") || header.contains_key("b64") {
+            return Err(Denied::CriticalHeader);
+        }
+        let Some(Value::String(name)) = header.get("alg") else { return Err(Denied::BadHeader) };
+        let algorithm = Algorithm::from_str(name).map_err(|_| Denied::UnsupportedAlgorithm)?;
+        let kid = match header.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return Err(Denied::BadHeader),
+        };
         observer.passed(Check::Header);
-        self.check_type(&header)?;
-        observer.passed(Check::Type);
         let claims = json::object(&parts.claims).ok_or(Denied::BadClaims)?;
         observer.passed(Check::Claims);
-        self.check_issuer(&claims)?;
-        observer.passed(Check::Issuer);
-        let key = self.find_key(&hint)?;
-        observer.passed(Check::Key);
-        let times = self.check_times(&claims, now, observer)?;
-        self.check_audience(&claims)?;
-        observer.passed(Check::Audience);
-        self.check_signature(token, key)?;
-        observer.passed(Check::Signature);
-        let principal = self.principal(claims, times, observer)?;
-        Ok(principal)
+        Ok(Self { token, header, claims, algorithm, kid })
+    }
+
+    /// `iss` (RFC 7519 §4.1.1): one string, compared as it is.
+    ///
+    /// # Errors
+    /// [`Claim::Issuer`] where it is none.
+    pub(super) fn issuer(&self) -> Result<&str, Denied> {
+        match self.claims.get("iss") {
+            Some(Value::String(issuer)) => Ok(issuer),
+            _ => Err(Denied::BadClaim(Claim::Issuer)),
+        }
+    }
+}
+
+impl Rules {
+    /// For `[token]`'s own tokens; none without that table.
+    pub(super) fn own(settings: &Settings) -> Option<Self> {
+        let token = settings.token.as_ref()?;
+        let live = settings.clients.iter().filter(|client| !client.disabled);
+        let algorithms = token.keys.verifying().iter().map(VerifyingKey::algorithm);
+        Some(Self {
+            issuer: token.issuer.clone(),
+            name: OWN_ISSUER.to_owned(),
+            audiences: token.audience.clone(),
+            types: token.types.clone(),
+            leeway: token.leeway.as_secs(),
+            scope_claims: token.scope_claims.clone(),
+            clients: Some(live.map(|client| client.id.clone()).collect()),
+            validations: validations(algorithms, &token.issuer, &token.audience),
+        })
+    }
+
+    /// For the tokens of another issuer.
+    pub(super) fn of(issuer: &Issuer) -> Self {
+        Self {
+            issuer: issuer.issuer.clone(),
+            name: issuer.name.clone(),
+            audiences: issuer.audiences.clone(),
+            types: issuer.types.clone(),
+            leeway: issuer.leeway.as_secs(),
+            scope_claims: issuer.scope_claims.clone(),
+            clients: None,
+            validations: validations(
+                issuer.algorithms.iter().copied(),
+                &issuer.issuer,
+                &issuer.audiences,
+            ),
+        }
+    }
+
+    /// The `iss` of the tokens.
+    pub(super) fn issuer(&self) -> &str {
+        &self.issuer
     }
 
     /// Seconds forgiven at `exp` and `nbf`.
     pub(super) const fn leeway(&self) -> u64 {
         self.leeway
+    }
+
+    /// Whom `jwt`, whose `iss` led here, speaks for at `now`, seconds since 1970. `observer` hears of each check
+    /// passed; the one that failed is [`Denied::check`].
+    ///
+    /// # Errors
+    /// The first check that the token fails, and whether newer keys could help.
+    pub(super) fn judge(
+        &self,
+        jwt: Jwt<'_>,
+        keys: &[VerifyingKey],
+        now: u64,
+        observer: &mut impl Observer,
+    ) -> Result<Principal, Failed> {
+        if jwt.issuer()? != self.issuer {
+            return Err(Denied::UnknownIssuer.into());
+        }
+        observer.passed(Check::Issuer);
+        self.check_type(&jwt.header)?;
+        observer.passed(Check::Type);
+        let (_, validation) = self
+            .validations
+            .iter()
+            .find(|(algorithm, _)| *algorithm == jwt.algorithm)
+            .ok_or(Denied::WrongAlgorithm)?;
+        let kid = jwt.kid.as_deref();
+        let key = match keys::position(keys, kid, jwt.algorithm).and_then(|at| keys.get(at)) {
+            Some(key) => key,
+            None => return Err(Failed::Key(Denied::UnknownKey, jwt.kid, jwt.algorithm)),
+        };
+        observer.passed(Check::Key);
+        let times = self.check_times(&jwt.claims, true, now, observer)?;
+        self.check_audience(&jwt.claims)?;
+        observer.passed(Check::Audience);
+        if let Err(denied) = check_signature(jwt.token, key, validation) {
+            // a key without a name may have been replaced by another one
+            return Err(match denied {
+                Denied::BadSignature if key.key_id().is_none() || jwt.kid.is_none() => {
+                    Failed::Key(denied, jwt.kid, jwt.algorithm)
+                }
+                denied => denied.into(),
+            });
+        }
+        observer.passed(Check::Signature);
+        Ok(self.principal(jwt.claims, times, observer)?)
+    }
+
+    /// Whom a token speaks for at `now`, of which its issuer says that it is active (RFC 7662 §2.2): everything that
+    /// it says besides is judged as in a JWT.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub(super) fn judge_answer(
+        &self,
+        members: &Map<String, Value>,
+        now: u64,
+    ) -> Result<Principal, Denied> {
+        match members.get("iss") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(issuer)) if *issuer == self.issuer => {}
+            Some(_) => return Err(Denied::UnknownIssuer),
+        }
+        // a refresh token is active too, and must not be good for an access token
+        for member in ["token_type", "token_use"] {
+            let is_bearer =
+                |kind: &&str| BEARER_KINDS.iter().any(|known| kind.eq_ignore_ascii_case(known));
+            match members.get(member) {
+                None | Some(Value::Null) => {}
+                Some(kind) if kind.as_str().as_ref().is_some_and(is_bearer) => {}
+                Some(_) => return Err(Denied::WrongType),
+            }
+        }
+        let times = self.check_times(members, false, now, &mut ())?;
+        if !self.audiences.is_empty() {
+            self.check_audience(members)?;
+        }
+        self.principal(members.clone(), times, &mut ())
     }
 
     /// RFC 8725 §3.11, RFC 9068 §4: case-insensitive, `application/` may be left out.
@@ -166,31 +279,19 @@ impl Judge {
         if accepted { Ok(()) } else { Err(Denied::WrongType) }
     }
 
-    /// RFC 7519 §4.1.1: one string, compared as it is.
-    fn check_issuer(&self, claims: &Map<String, Value>) -> Result<(), Denied> {
-        match claims.get("iss") {
-            Some(Value::String(issuer)) if *issuer == self.issuer => Ok(()),
-            Some(Value::String(_)) => Err(Denied::UnknownIssuer),
-            _ => Err(Denied::BadClaim(Claim::Issuer)),
-        }
-    }
-
-    fn find_key(&self, hint: &KeyHint) -> Result<usize, Denied> {
-        self.keys.position(hint.kid.as_deref(), hint.algorithm).ok_or_else(|| {
-            let used = self.keys.verifying().iter().any(|key| key.algorithm() == hint.algorithm);
-            if used { Denied::UnknownKey } else { Denied::WrongAlgorithm }
-        })
-    }
-
     fn check_times(
         &self,
         claims: &Map<String, Value>,
+        must_end: bool,
         now: u64,
         observer: &mut impl Observer,
     ) -> Result<Times, Denied> {
-        let expires_at = seconds(claims.get("exp"), Claim::Expiry)?;
-        let expires_at = expires_at.ok_or(Denied::BadClaim(Claim::Expiry))?;
-        if now >= expires_at.saturating_add(self.leeway) {
+        let expires_at = match seconds(claims.get("exp"), Claim::Expiry)? {
+            Some(end) => end,
+            None if must_end => return Err(Denied::BadClaim(Claim::Expiry)),
+            None => u64::MAX,
+        };
+        if now >= expires_at.saturating_add(self.leeway) && expires_at != u64::MAX {
             return Err(Denied::Expired);
         }
         observer.passed(Check::Expiry);
@@ -211,7 +312,7 @@ impl Judge {
     /// RFC 7519 §4.1.3: a string or a list of strings, one of which is ours.
     fn check_audience(&self, claims: &Map<String, Value>) -> Result<(), Denied> {
         let malformed = Denied::BadClaim(Claim::Audience);
-        let is_ours = |name: &String| self.audience.contains(name);
+        let is_ours = |name: &String| self.audiences.contains(name);
         let named = match claims.get("aud") {
             Some(Value::String(name)) => is_ours(name),
             Some(Value::Array(names)) if !names.is_empty() => {
@@ -227,23 +328,6 @@ impl Judge {
         if named { Ok(()) } else { Err(Denied::WrongAudience) }
     }
 
-    /// By jsonwebtoken, which judges algorithm, issuer and audience once more by its own reading.
-    fn check_signature(&self, token: &str, key: usize) -> Result<(), Denied> {
-        let (key, validation) = (&self.keys.verifying()[key], &self.validations[key]);
-        match jsonwebtoken::decode::<IgnoredAny>(token, key.decoding(), validation) {
-            Ok(_) => Ok(()),
-            Err(error) => Err(match error.kind() {
-                ErrorKind::InvalidSignature => Denied::BadSignature,
-                ErrorKind::InvalidIssuer => Denied::UnknownIssuer,
-                ErrorKind::InvalidAudience => Denied::WrongAudience,
-                ErrorKind::InvalidAlgorithm => Denied::WrongAlgorithm,
-                ErrorKind::MissingRequiredClaim(_) => Denied::BadClaims,
-                // A registered header member of the wrong type, which only jsonwebtoken reads.
-                _ => Denied::BadHeader,
-            }),
-        }
-    }
-
     fn principal(
         &self,
         claims: Map<String, Value>,
@@ -252,11 +336,21 @@ impl Judge {
     ) -> Result<Principal, Denied> {
         let subject = text(claims.get("sub"), Claim::Subject)?;
         let client = text(claims.get("client_id"), Claim::Client)?;
-        let client = client.or(subject).ok_or(Denied::BadClaim(Claim::Client))?;
-        if !self.clients.contains(client) {
-            return Err(Denied::UnknownClient);
+        let client = match &self.clients {
+            Some(live) => {
+                let client = client.or(subject).ok_or(Denied::BadClaim(Claim::Client))?;
+                if !live.contains(client) {
+                    return Err(Denied::UnknownClient);
+                }
+                Some(client)
+            }
+            None => client.or(text(claims.get("azp"), Claim::Client)?),
+        };
+        // RFC 9449, RFC 8705: whoever stole it must not be able to use it, and we cannot ask for the proof
+        if claims.get("cnf").is_some_and(|bound| !bound.is_null()) {
+            return Err(Denied::Bound);
         }
-        let (subject, client_id) = (subject.map(str::to_owned), Some(client.to_owned()));
+        let (subject, client_id) = (subject.map(str::to_owned), client.map(str::to_owned));
         let token_id = text(claims.get("jti"), Claim::TokenId)?.map(str::to_owned);
         observer.passed(Check::Client);
         let mut scopes = Scopes::default();
@@ -266,7 +360,7 @@ impl Judge {
         observer.passed(Check::Scope);
         Ok(Principal {
             issuer: self.issuer.clone(),
-            issuer_name: OWN_ISSUER.to_owned(),
+            issuer_name: self.name.clone(),
             subject,
             client_id,
             scopes,
@@ -276,6 +370,47 @@ impl Judge {
             claims,
         })
     }
+}
+
+/// By jsonwebtoken, which judges algorithm, issuer and audience once more by its own reading.
+fn check_signature(token: &str, key: &VerifyingKey, validation: &Validation) -> Result<(), Denied> {
+    match jsonwebtoken::decode::<IgnoredAny>(token, key.decoding(), validation) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(match error.kind() {
+            ErrorKind::InvalidSignature => Denied::BadSignature,
+            ErrorKind::InvalidIssuer => Denied::UnknownIssuer,
+            ErrorKind::InvalidAudience => Denied::WrongAudience,
+            ErrorKind::InvalidAlgorithm => Denied::WrongAlgorithm,
+            ErrorKind::MissingRequiredClaim(_) => Denied::BadClaims,
+            // A registered header member of the wrong type, which only jsonwebtoken reads.
+            _ => Denied::BadHeader,
+        }),
+    }
+}
+
+/// One for each algorithm, so that a key is used with its own alone.
+fn validations(
+    algorithms: impl Iterator<Item = Algorithm>,
+    issuer: &str,
+    audiences: &[String],
+) -> Vec<(Algorithm, Validation)> {
+    let validation = |algorithm| {
+        let mut validation = Validation::new(algorithm);
+        validation.algorithms = vec![algorithm];
+        validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+        validation.set_audience(audiences);
+        validation.validate_aud = true;
+        validation.set_issuer(&[issuer]);
+        validation.sub = None;
+        validation.leeway = 0;
+        validation.reject_tokens_expiring_in_less_than = 0;
+        // jsonwebtoken would ask the operating system for the time and round fractions; `check_times`
+        // judges both by our clock, once.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
+        (algorithm, validation)
+    };
+    algorithms.map(validation).collect()
 }
 
 impl Parts {
@@ -295,23 +430,6 @@ impl Parts {
             return Err(Denied::NotAJwt);
         }
         Ok(Self { header: decode(header)?, claims: decode(claims)? })
-    }
-}
-
-impl KeyHint {
-    fn read(header: &Map<String, Value>) -> Result<Self, Denied> {
-        // RFC 7515 §4.1.11: we understand no extension, so every one that must be understood is refused.
-        if header.contains_key("crit") || header.contains_key("b64") {
-            return Err(Denied::CriticalHeader);
-        }
-        let Some(Value::String(name)) = header.get("alg") else { return Err(Denied::BadHeader) };
-        let algorithm = Algorithm::from_str(name).map_err(|_| Denied::UnsupportedAlgorithm)?;
-        let kid = match header.get("kid") {
-            None => None,
-            Some(Value::String(kid)) => Some(kid.clone()),
-            Some(_) => return Err(Denied::BadHeader),
-        };
-        Ok(Self { algorithm, kid })
     }
 }
 
@@ -366,5 +484,7 @@ fn add_scopes(scopes: &mut Scopes, value: Option<&Value>) -> Result<(), Denied> 
     Ok(())
 }
 
+/// What introspection may call an access token that needs no proof.
+const BEARER_KINDS: [&str; 3] = ["bearer", "access_token", "at+jwt"];
 const APPLICATION: &str = "application/";
 const TWO_POW_64: f64 = 18_446_744_073_709_551_616.0;

@@ -1,36 +1,63 @@
 //! Who is asking: step 5 of the walk. Takes the credential of a request and says whom it speaks for. Does not
 //! know routes or policy, and does not issue tokens.
 //!
-//! `bearer` finds the credential, `jwt` judges it, `cache` remembers the verdict, `denied` names every way to fail.
+//! `bearer` finds the credential, `issuer` says who judges it, `jwt` judges by rules and keys, `cache` remembers the
+//! verdict, `denied` names every way to fail. Whatever has to be waited for is waited for by [`Authenticator::settle`];
+//! everything else never leaves the thread.
 
 mod authorize;
 mod bearer;
 mod cache;
 mod denied;
 mod identity;
-mod json;
+mod issuer;
 mod jwt;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub use authorize::{Passage, Permitted, authorize};
 pub use bearer::{Credential, credential};
 pub use denied::{Check, Claim, Denied};
-pub use jwt::{Judge, Observer};
+pub use issuer::Asking;
+pub use jwt::Observer;
 
-use crate::config::Settings;
+use crate::clock::Clock;
+use crate::config::{Issuer, KeySource, Settings};
 use crate::identity::Principal;
-use cache::Cache;
+use crate::issuers::{Introspector, Issuers, KeyWatch};
+use crate::keys::{Algorithm, KeyRing, KeySet};
+use cache::{Cache, Verdict};
+use issuer::Claims;
+use jwt::{Failed, Jwt, Rules};
 
 /// Authenticates the requests of one worker. It belongs to one configuration: a new one needs a new
 /// `Authenticator`, which starts with nothing remembered.
 pub struct Authenticator {
-    judge: Option<Judge>,
+    own: Option<(Rules, Arc<KeyRing>)>,
+    others: Box<[Other]>,
+    claims: Claims,
+    /// Whether the judge of a token depends on the request.
+    conditional: bool,
     headers: Box<[(HeaderName, String)]>,
     cache: RefCell<Cache>,
+    clock: Clock,
+}
+
+/// Another issuer, as this worker knows it.
+struct Other {
+    rules: Rules,
+    keys: OthersKeys,
+    introspector: Option<Arc<Introspector>>,
+}
+
+enum OthersKeys {
+    None,
+    Fixed(Arc<KeySet>),
+    Fetched(KeyWatch),
 }
 
 /// What a request proves of where it comes from.
@@ -44,6 +71,40 @@ pub enum Authentication {
     Caller(Rc<Caller>),
 }
 
+/// A verdict, or what it waits for.
+#[must_use]
+#[derive(Debug)]
+pub enum Judged {
+    /// The verdict.
+    Now(Result<Authentication, Denied>),
+    /// An issuer has to be asked: [`Authenticator::settle`] waits for it.
+    Later(Pending),
+}
+
+/// A token whose verdict waits for its issuer.
+#[derive(Debug)]
+pub struct Pending {
+    token: String,
+    issuer: usize,
+    wait: Wait,
+}
+
+#[derive(Debug)]
+enum Wait {
+    /// For the first keys.
+    Keys,
+    /// For a key that is not among them.
+    Key { kid: Option<String>, algorithm: Algorithm, generation: u64, else_denied: Denied },
+    /// For what the issuer says of the token.
+    Answer,
+}
+
+/// How far a judgement gets without waiting.
+enum Step {
+    Done(Rc<Caller>),
+    Wait(usize, Wait),
+}
+
 /// A caller whose token is valid, and how the upstream learns of it.
 #[derive(Clone, Debug)]
 pub struct Caller {
@@ -55,25 +116,95 @@ pub struct Caller {
 }
 
 impl Authenticator {
-    /// Judges by `settings`: its `[token]`, `[[clients]]` and `[identity]`.
+    /// Judges by `settings`, without a network: of an issuer whose keys have to be fetched, nothing is known.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        let judge = Judge::new(settings);
-        let cache = RefCell::new(Cache::new(judge.as_ref().map_or(0, Judge::leeway)));
-        Self { judge, headers: settings.identity.headers.clone().into(), cache }
+        Self::with_issuers(settings, &Issuers::default(), Clock::system())
     }
 
-    /// Who sends a request with these headers at `now`, seconds since 1970.
+    /// Judges by `settings`: its `[token]`, `[[clients]]`, `[[issuers]]` and `[identity]`; `issuers` are the same ones as
+    /// they are reached over the network.
+    #[must_use]
+    pub fn with_issuers(settings: &Settings, issuers: &Issuers, clock: Clock) -> Self {
+        let own =
+            Rules::own(settings).zip(settings.token.as_ref().map(|token| Arc::clone(&token.keys)));
+        let others = settings.issuers.iter().enumerate();
+        let claims = Claims::new(&settings.issuers);
+        Self {
+            own,
+            others: others.map(|(number, issuer)| Other::new(number, issuer, issuers)).collect(),
+            conditional: claims.are_conditional(),
+            claims,
+            headers: settings.identity.headers.clone().into(),
+            cache: RefCell::new(Cache::new()),
+            clock,
+        }
+    }
+
+    /// Who sends such a request at `now`, seconds since 1970, as far as that can be told at once.
+    ///
+    /// A refusal is a malformed `Authorization`, or the first check that its token fails; never
+    /// [`Denied::Missing`], which is for whoever knows that a credential is needed.
+    pub fn authenticate(&self, asking: &Asking<'_>, now: u64) -> Judged {
+        let token = match credential(asking.headers) {
+            Err(denied) => return Judged::Now(Err(denied)),
+            Ok(Credential::None) => return Judged::Now(Ok(Authentication::Nobody)),
+            Ok(Credential::Other) => return Judged::Now(Ok(Authentication::OtherScheme)),
+            Ok(Credential::Bearer(token)) => token,
+        };
+        if let Some(caller) = self.remembered(token, asking, now) {
+            return Judged::Now(Ok(Authentication::Caller(caller)));
+        }
+        match self.judge(token, asking, now) {
+            Ok(Step::Done(caller)) => Judged::Now(Ok(Authentication::Caller(caller))),
+            Ok(Step::Wait(issuer, wait)) => {
+                Judged::Later(Pending { token: token.to_owned(), issuer, wait })
+            }
+            Err(denied) => Judged::Now(Err(denied)),
+        }
+    }
+
+    /// Waits for the issuer, and then yields the verdict.
     ///
     /// # Errors
-    /// A malformed `Authorization`, or the first check that its token fails; never [`Denied::Missing`], which
-    /// is for whoever knows that a credential is needed.
-    pub fn authenticate(&self, headers: &HeaderMap, now: u64) -> Result<Authentication, Denied> {
-        match credential(headers)? {
-            Credential::None => Ok(Authentication::Nobody),
-            Credential::Other => Ok(Authentication::OtherScheme),
-            Credential::Bearer(token) => self.verify(token, now).map(Authentication::Caller),
+    /// As [`Authenticator::authenticate`]; [`Denied::IssuerUnavailable`] where the issuer cannot be asked.
+    pub async fn settle(&self, pending: Pending) -> Result<Authentication, Denied> {
+        let Pending { token, issuer, mut wait } = pending;
+        let other = self.others.get(issuer).ok_or(Denied::IssuerUnavailable)?;
+        // first keys, then perhaps a newer one: more than that nobody waits for
+        for _ in 0..MAX_WAITS {
+            match (wait, &other.keys, &other.introspector) {
+                (Wait::Answer, _, Some(introspector)) => {
+                    let answer =
+                        introspector.ask(&token).await.map_err(|_| Denied::IssuerUnavailable)?;
+                    let members = answer.active.as_ref().ok_or(Denied::Inactive)?;
+                    let principal = other.rules.judge_answer(members, self.clock.unix_seconds())?;
+                    let verdict = other.verdict(issuer, 0, Some(answer.good_until));
+                    return Ok(Authentication::Caller(self.remember(&token, principal, verdict)?));
+                }
+                (Wait::Keys, OthersKeys::Fetched(keys), _) => keys.loaded().await,
+                (
+                    Wait::Key { kid, algorithm, generation, else_denied },
+                    OthersKeys::Fetched(keys),
+                    _,
+                ) => {
+                    keys.ask(kid, algorithm, generation).await;
+                    if keys.generation() == generation {
+                        return Err(else_denied);
+                    }
+                }
+                _ => return Err(Denied::IssuerUnavailable),
+            }
+            let now = self.clock.unix_seconds();
+            match self.judge_jwt(Jwt::read(&token, &mut ())?, &token, Some(issuer), now)? {
+                Step::Done(caller) => return Ok(Authentication::Caller(caller)),
+                Step::Wait(_, next) => wait = next,
+            }
         }
+        Err(match wait {
+            Wait::Key { else_denied, .. } => else_denied,
+            Wait::Keys | Wait::Answer => Denied::IssuerUnavailable,
+        })
     }
 
     /// Forgets every verdict.
@@ -81,45 +212,192 @@ impl Authenticator {
         self.cache.borrow_mut().clear();
     }
 
-    fn verify(&self, token: &str, now: u64) -> Result<Rc<Caller>, Denied> {
-        let judge = self.judge.as_ref().ok_or(Denied::NoIssuer)?;
-        if let Some(caller) = self.cache.borrow_mut().find(token.as_bytes(), now) {
-            return Ok(caller);
+    /// The verdict on a token that was judged before, if the same judge would say the same. Allocates nothing, unless
+    /// the judge depends on the request.
+    fn remembered(&self, token: &str, asking: &Asking<'_>, now: u64) -> Option<Rc<Caller>> {
+        self.cache.borrow_mut().find(token.as_bytes(), now, |caller, verdict| {
+            let Some(issuer) = verdict.issuer else { return true };
+            let Some(other) = self.others.get(issuer) else { return false };
+            let stands = match (verdict.good_until, &other.keys) {
+                (Some(good_until), _) => self.clock.monotonic() < good_until,
+                (None, OthersKeys::Fetched(keys)) => keys.generation() == verdict.generation,
+                (None, OthersKeys::Fixed(_)) => true,
+                (None, OthersKeys::None) => false,
+            };
+            stands
+                && (!self.conditional
+                    || self.judge_of(token, &caller.principal, asking) == Some(issuer))
+        })
+    }
+
+    /// Who would judge a token of which it is known whom it speaks for.
+    fn judge_of(&self, token: &str, principal: &Principal, asking: &Asking<'_>) -> Option<usize> {
+        if issuer::is_jwt(token) {
+            self.claims.by_iss(&principal.issuer, token, asking)
+        } else {
+            self.claims.by_reference(token, asking)
         }
-        let mut caller = judge_caller(judge, &self.headers, token, now, &mut ())?;
+    }
+
+    fn judge(&self, token: &str, asking: &Asking<'_>, now: u64) -> Result<Step, Denied> {
+        if self.own.is_none() && self.others.is_empty() {
+            return Err(Denied::NoIssuer);
+        }
+        if token.len() > MAX_TOKEN {
+            return Err(Denied::TooLarge);
+        }
+        if self.claims.has_asked() {
+            if !issuer::is_jwt(token) {
+                let issuer = self.claims.by_reference(token, asking).ok_or(Denied::NoJudge)?;
+                return Ok(Step::Wait(issuer, Wait::Answer));
+            }
+            if let Some(issuer) = self.claims.asked_of_all(token, asking) {
+                return Ok(Step::Wait(issuer, Wait::Answer));
+            }
+        }
+        let jwt = Jwt::read(token, &mut ())?;
+        let issuer = self.issuer_of(&jwt, token, asking)?;
+        self.judge_jwt(jwt, token, issuer, now)
+    }
+
+    /// Whose `iss` it is: our own (`None`) or another's.
+    fn issuer_of(
+        &self,
+        jwt: &Jwt<'_>,
+        token: &str,
+        asking: &Asking<'_>,
+    ) -> Result<Option<usize>, Denied> {
+        let iss = jwt.issuer()?;
+        if self.own.as_ref().is_some_and(|(rules, _)| rules.issuer() == iss) {
+            return Ok(None);
+        }
+        self.claims.by_iss(iss, token, asking).map(Some).ok_or(Denied::UnknownIssuer)
+    }
+
+    /// By the keys of its issuer, and by no others.
+    fn judge_jwt(
+        &self,
+        jwt: Jwt<'_>,
+        token: &str,
+        issuer: Option<usize>,
+        now: u64,
+    ) -> Result<Step, Denied> {
+        let Some(number) = issuer else {
+            let (rules, keys) = self.own.as_ref().ok_or(Denied::UnknownIssuer)?;
+            let judged = rules.judge(jwt, keys.verifying(), now, &mut ());
+            let principal = judged.map_err(|failed| failed.denied())?;
+            let verdict = Verdict { leeway: rules.leeway(), ..Verdict::default() };
+            return self.remember(token, principal, verdict).map(Step::Done);
+        };
+        let other = self.others.get(number).ok_or(Denied::UnknownIssuer)?;
+        let (judged, generation) = match &other.keys {
+            OthersKeys::None => (other.rules.judge(jwt, &[], now, &mut ()), 0),
+            OthersKeys::Fixed(set) => (other.rules.judge(jwt, set.keys(), now, &mut ()), 0),
+            OthersKeys::Fetched(watch) => {
+                let keys = watch.now();
+                let Some(set) = &keys.set else {
+                    let unavailable = Err(Denied::IssuerUnavailable);
+                    return if keys.tried {
+                        unavailable
+                    } else {
+                        Ok(Step::Wait(number, Wait::Keys))
+                    };
+                };
+                match other.rules.judge(jwt, set.keys(), now, &mut ()) {
+                    Err(Failed::Key(else_denied, kid, algorithm)) if watch.may_ask() => {
+                        let generation = keys.generation;
+                        let wait = Wait::Key { kid, algorithm, generation, else_denied };
+                        return Ok(Step::Wait(number, wait));
+                    }
+                    judged => (judged, keys.generation),
+                }
+            }
+        };
+        let principal = judged.map_err(|failed| failed.denied())?;
+        self.remember(token, principal, other.verdict(number, generation, None)).map(Step::Done)
+    }
+
+    fn remember(
+        &self,
+        token: &str,
+        principal: Principal,
+        verdict: Verdict,
+    ) -> Result<Rc<Caller>, Denied> {
+        let identity = identity::headers(&principal, &self.headers)?;
+        let mut caller = Caller { principal, identity };
         caller.principal.claims = serde_json::Map::new(); // nothing asks for them any more, and they weigh most
         let caller = Rc::new(caller);
-        self.cache.borrow_mut().insert(token.as_bytes(), &caller);
+        self.cache.borrow_mut().insert(token.as_bytes(), &caller, verdict);
         Ok(caller)
     }
 
-    /// As [`Authenticator::authenticate`] judges a token, remembering nothing; `observer` hears of each check passed.
+    /// As [`Authenticator::authenticate`] judges a JWT with the keys that are known, remembering nothing; `observer`
+    /// hears of each check passed. An issuer with a `when` takes part as if it were true of a bare `GET /`.
     ///
     /// # Errors
-    /// The first check that the token fails.
+    /// The first check that the token fails; [`Denied::IssuerUnavailable`] where its issuer would have to be asked.
     pub fn explain(
         &self,
         token: &str,
         now: u64,
         observer: &mut impl Observer,
     ) -> Result<Caller, Denied> {
-        let judge = self.judge.as_ref().ok_or(Denied::NoIssuer)?;
-        judge_caller(judge, &self.headers, token, now, observer)
+        if self.own.is_none() && self.others.is_empty() {
+            return Err(Denied::NoIssuer);
+        }
+        let (method, headers) = (http::Method::GET, HeaderMap::new());
+        let asking = Asking { method: &method, host: None, path: "/", headers: &headers };
+        if self.claims.has_asked()
+            && (!issuer::is_jwt(token) || self.claims.asked_of_all(token, &asking).is_some())
+        {
+            return Err(Denied::IssuerUnavailable);
+        }
+        let jwt = Jwt::read(token, observer)?;
+        let judged = match (self.issuer_of(&jwt, token, &asking)?, &self.own) {
+            (Some(number), _) => {
+                let other = self.others.get(number).ok_or(Denied::UnknownIssuer)?;
+                match &other.keys {
+                    OthersKeys::None => other.rules.judge(jwt, &[], now, observer),
+                    OthersKeys::Fixed(set) => other.rules.judge(jwt, set.keys(), now, observer),
+                    OthersKeys::Fetched(watch) => {
+                        let set = watch.now().set.ok_or(Denied::IssuerUnavailable)?;
+                        other.rules.judge(jwt, set.keys(), now, observer)
+                    }
+                }
+            }
+            (None, Some((rules, keys))) => rules.judge(jwt, keys.verifying(), now, observer),
+            (None, None) => return Err(Denied::UnknownIssuer),
+        };
+        let principal = judged.map_err(|failed| failed.denied())?;
+        let identity = identity::headers(&principal, &self.headers)?;
+        observer.passed(Check::Identity);
+        Ok(Caller { principal, identity })
     }
 }
 
-fn judge_caller(
-    judge: &Judge,
-    headers: &[(HeaderName, String)],
-    token: &str,
-    now: u64,
-    observer: &mut impl Observer,
-) -> Result<Caller, Denied> {
-    let principal = judge.judge(token, now, observer)?;
-    let identity = identity::headers(&principal, headers)?;
-    observer.passed(Check::Identity);
-    Ok(Caller { principal, identity })
+impl Other {
+    fn new(number: usize, issuer: &Issuer, issuers: &Issuers) -> Self {
+        let keys = match &issuer.keys {
+            KeySource::Fixed(set) => OthersKeys::Fixed(Arc::clone(set)),
+            KeySource::None | KeySource::Discovered | KeySource::Url(_) => {
+                issuers.keys(number).map_or(OthersKeys::None, OthersKeys::Fetched)
+            }
+        };
+        Self { rules: Rules::of(issuer), keys, introspector: issuers.introspector(number) }
+    }
+
+    const fn verdict(
+        &self,
+        number: usize,
+        generation: u64,
+        good_until: Option<std::time::Instant>,
+    ) -> Verdict {
+        Verdict { issuer: Some(number), generation, good_until, leeway: self.rules.leeway() }
+    }
 }
+
+/// Keys that are loaded, and then a key that is new.
+const MAX_WAITS: usize = 2;
 
 /// Longest token that is looked at, bytes. Ten times what an issuer makes with many groups.
 pub const MAX_TOKEN: usize = 16 * 1024;

@@ -8,7 +8,7 @@ use jsonwebtoken::{DecodingKey, Validation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Authentication, Authenticator, Check, Claim, Denied};
+use super::{Asking, Authentication, Authenticator, Check, Claim, Denied, Judged};
 use crate::config::Settings;
 use crate::keys::{Algorithm, KeyRing, SigningKey, VerifyingKey, generate};
 use crate::secret::Secret;
@@ -56,6 +56,21 @@ fn token(claims: &Value) -> String {
 
 fn token_with_header(header: &Value) -> String {
     signed(header.to_string(), claims().to_string())
+}
+
+/// The verdict on a request with these headers, which waits for nobody.
+fn authenticate(
+    authenticator: &Authenticator,
+    headers: &HeaderMap,
+    now: u64,
+) -> Result<Authentication, Denied> {
+    let method = http::Method::POST;
+    match authenticator
+        .authenticate(&Asking { method: &method, host: None, path: "/", headers }, now)
+    {
+        Judged::Now(judged) => judged,
+        Judged::Later(pending) => panic!("waits: {pending:?}"),
+    }
 }
 
 fn judge(settings: &Settings, token: &str) -> Result<super::Caller, Denied> {
@@ -698,7 +713,7 @@ fn j45_json_serialisation_is_no_bearer_token() {
     let mut headers = HeaderMap::new();
     let json = json!({"payload": "e30", "protected": "e30", "signature": "AA"}).to_string();
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {json}")).unwrap());
-    let result = Authenticator::new(&settings()).authenticate(&headers, NOW);
+    let result = authenticate(&Authenticator::new(&settings()), &headers, NOW);
     assert_eq!(result.err(), Some(Denied::Unreadable));
 }
 
@@ -746,7 +761,7 @@ fn a_verdict_is_remembered_and_its_end_is_not_forgotten() {
     let mut headers = HeaderMap::new();
     let bearer = format!("Bearer {}", token(&claims()));
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&bearer).unwrap());
-    let caller = |now| match authenticator.authenticate(&headers, now) {
+    let caller = |now| match authenticate(&authenticator, &headers, now) {
         Ok(Authentication::Caller(caller)) => Ok(caller),
         Ok(_) => panic!("no caller"),
         Err(denied) => Err(denied),

@@ -9,6 +9,7 @@
 mod address;
 mod amount;
 mod document;
+mod endpoint;
 mod environment;
 mod excerpt;
 mod fault;
@@ -27,12 +28,13 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use endpoint::{BadEndpoint, Endpoint};
 pub use fault::{Fault, Faults, Severity};
 pub use load::{Loaded, NotFound, Sources, find_file, load};
 pub use schema::schema;
 pub use settings::{
-    Admin, AuthorizationHeader, Client, ClientSecret, Identity, Listen, Log, Origin, OriginAddress,
-    SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
+    Admin, AuthorizationHeader, Client, ClientSecret, Identity, Introspection, Issuer, KeySource,
+    Listen, Log, Origin, OriginAddress, SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

@@ -6,8 +6,8 @@ use super::address::{ListenAddress, Network, Socket};
 use super::amount::{Limits, Size, Span, Whole};
 use super::shape::{At, section};
 use super::value::{
-    Anything, Authorization, Entries, FilePath, Hidden, LogFormat, Moment, OneOrMore, Optional,
-    Signature, Text,
+    Anything, Authorization, ClientAuth, Entries, FilePath, Hidden, Introspected, LogFormat,
+    Moment, OneOrMore, Optional, Signature, Text,
 };
 
 /// A list without entries.
@@ -24,6 +24,8 @@ section! {
         token: Token;
         /// The machine clients that may ask for tokens.
         clients: Vec<At<Client>> = NONE;
+        /// Others whose tokens are believed.
+        issuers: Vec<At<Issuer>> = NONE;
         /// What the upstream learns of the caller.
         identity: Identity = ();
         /// The administrative listener; off when absent.
@@ -164,6 +166,60 @@ section! {
         not_after: Moment;
     }
 
+    /// Another issuer whose tokens are believed. Its keys come by `jwks_url`, `jwks_file`, `key` or `public_key_file`; with none of them and no `introspection.url` everything is discovered from `issuer`.
+    Issuer {
+        /// What the log, routes and metrics call it. Required.
+        name: Text;
+        /// Its identifier: a token's `iss` equals it, letter by letter. Required.
+        issuer: Text;
+        /// The `aud` values that are for us, one or a list; a token names at least one of them. Required, except where introspection alone judges.
+        audiences: OneOrMore<Text>;
+        /// Where its JSON Web Key Set is.
+        jwks_url: Text;
+        /// A file that holds its JSON Web Key Set.
+        jwks_file: FilePath;
+        /// The shared secret of its HS* tokens: the UTF-8 bytes of this text, or `base64:…` or `hex:…`. Better: key_file.
+        key: Hidden;
+        /// The file that holds the shared secret.
+        key_file: FilePath;
+        /// The PEM file of its public key.
+        public_key_file: FilePath;
+        /// The algorithms it signs with; default: every asymmetric one, or HS256 with `key`. A key that does not say its algorithm is used with the first one here that fits it.
+        algorithms: Vec<At<Signature>>;
+        /// Accepted `typ` values; an empty text stands for a token without one.
+        types: Vec<At<Optional>> = ["at+jwt", "JWT", ""];
+        /// Clock difference that is forgiven at `exp`, `nbf` and `iat`.
+        leeway: Span<Leeway> = "60s";
+        /// Claims that hold scopes, as text or as a list.
+        scope_claims: Vec<At<Text>> = ["scope", "scp"];
+        /// How it is asked about tokens that cannot be read (RFC 7662).
+        introspection: Introspection;
+        /// What its reference tokens begin with; only these come here.
+        token_prefix: Text;
+        /// A CEL expression over `request` and `token`: the issuer takes part only where it is true.
+        when: Text;
+        /// Whether it may be asked in clear over a network, not only on loopback.
+        allow_http: bool = false;
+    }
+
+    /// How an issuer is asked about tokens (RFC 7662).
+    Introspection {
+        /// Where; default: what discovery finds.
+        url: Text;
+        /// As whom we ask. Required.
+        client_id: Text;
+        /// The secret of that client. Better: client_secret_file.
+        client_secret: Hidden;
+        /// The file that holds the secret.
+        client_secret_file: FilePath;
+        /// How the secret is sent: HTTP Basic, or in the body.
+        auth: ClientAuth = "basic";
+        /// How long an answer is believed, never past the token's `exp`; 0: not at all.
+        cache: Span<IntrospectionCache> = "30s";
+        /// Which tokens are asked about: those that cannot be read, or JWTs too.
+        r#for: Introspected = "opaque";
+    }
+
     /// What the upstream learns of the caller. Copies of these headers that a client sends are always removed.
     Identity {
         /// Header names and the claims that fill them. Replaces the whole default.
@@ -224,6 +280,7 @@ limits! {
     ConnectTimeout: 1, MINUTE, "the client waits for this";
     UpstreamTimeout: 0, DAY, "a forgotten request would be held for good; 0 means no limit";
     Lifetime: SECOND, 366 * DAY, "a token cannot be called back before it expires";
+    IntrospectionCache: 0, HOUR, "a token that was called back would live on by this";
     Leeway: 0, 5 * MINUTE, "a token would outlive its end by this";
     HeaderSize: 8 * KIB, KIB * KIB, "every client may make the gateway hold this much";
     BodySize: 0, 1 << 50, "0 means no limit";

@@ -9,8 +9,10 @@ use http::HeaderName;
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
+use super::endpoint::Endpoint;
+use crate::condition::Condition;
 use crate::identity::Scopes;
-use crate::keys::KeyRing;
+use crate::keys::{Algorithm, KeyRing, KeySet};
 use crate::secret::Secret;
 
 /// A whole configuration, judged.
@@ -24,6 +26,8 @@ pub struct Settings {
     pub token: Option<Token>,
     /// `[[clients]]`, in file order; ids are unique.
     pub clients: Vec<Client>,
+    /// `[[issuers]]`, in file order; names are unique.
+    pub issuers: Vec<Issuer>,
     /// `[identity]`
     pub identity: Identity,
     /// `[admin]`; off when absent.
@@ -170,6 +174,67 @@ pub enum SecretKind {
     Sha256([u8; 32]),
     /// An Argon2 PHC string, checked to parse and to stay within the limits on memory and passes.
     Argon2(Secret<String>),
+}
+
+/// Another issuer whose tokens are believed.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// What logs and routes call it.
+    pub name: String,
+    /// The `iss` of its tokens.
+    pub issuer: String,
+    /// The `aud` values that are for us; empty only where introspection alone judges, and then nothing is asked of `aud`.
+    pub audiences: Vec<String>,
+    /// What its tokens may be signed with, in order of preference; HS* only with a [`KeySource::Fixed`] secret.
+    pub algorithms: Vec<Algorithm>,
+    /// Accepted `typ` values, as in [`Token::types`].
+    pub types: Vec<Option<String>>,
+    /// Clock difference forgiven at `exp`, `nbf` and `iat`.
+    pub leeway: Duration,
+    /// Claims that hold scopes.
+    pub scope_claims: Vec<String>,
+    /// Where its keys come from.
+    pub keys: KeySource,
+    /// Where its metadata may be, in the order to look; empty where nothing has to be discovered.
+    pub discovery: Vec<Endpoint>,
+    /// How it is asked about tokens.
+    pub introspection: Option<Introspection>,
+    /// What its reference tokens begin with.
+    pub token_prefix: Option<String>,
+    /// It takes part only where this is true.
+    pub when: Option<Condition>,
+    /// Whether it may be asked in clear over a network.
+    pub allow_http: bool,
+}
+
+/// Where the keys of an issuer come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// There are none: its JWTs are not judged by keys.
+    None,
+    /// The `jwks_uri` of its metadata.
+    Discovered,
+    /// A JSON Web Key Set at this place.
+    Url(Endpoint),
+    /// Read already.
+    Fixed(Arc<KeySet>),
+}
+
+/// How an issuer is asked about tokens (RFC 7662).
+#[derive(Clone, Debug)]
+pub struct Introspection {
+    /// Where; `None`: the `introspection_endpoint` of its metadata.
+    pub url: Option<Endpoint>,
+    /// As whom we ask.
+    pub client_id: String,
+    /// With which secret.
+    pub client_secret: Secret<String>,
+    /// Whether the secret goes in the body, not in `Authorization`.
+    pub in_body: bool,
+    /// How long an answer is believed.
+    pub cache: Duration,
+    /// Whether JWTs are asked about too, instead of being verified.
+    pub for_all: bool,
 }
 
 /// What the upstream learns of the caller.

@@ -80,7 +80,7 @@ macro_rules! section {
                 Shape::Table(Table {
                     about: prose(&[$($about),+]),
                     keys: vec![ $( Key {
-                        name: stringify!($key),
+                        name: $crate::config::shape::plain(stringify!($key)),
                         about: prose(&[$($doc),+]),
                         default: section!(@default $($default)?),
                         shape: <$kind as $crate::config::shape::Read>::shape(),
@@ -92,14 +92,14 @@ macro_rules! section {
                 node: &$crate::config::node::Node,
                 report: &mut $crate::config::report::Report,
             ) -> Option<Self> {
-                let entries = $crate::config::shape::table(node, &[$(stringify!($key)),+], report)?;
+                let entries = $crate::config::shape::table(node, &[$($crate::config::shape::plain(stringify!($key))),+], report)?;
                 Some(Self {
                     place: node.place,
-                    given: $crate::config::shape::given(entries, &[$(stringify!($key)),+]),
+                    given: $crate::config::shape::given(entries, &[$($crate::config::shape::plain(stringify!($key))),+]),
                     $( $key: $crate::config::shape::field(
                         node,
                         entries,
-                        stringify!($key),
+                        $crate::config::shape::plain(stringify!($key)),
                         section!(@default $($default)?),
                         report,
                     ), )+
@@ -111,6 +111,11 @@ macro_rules! section {
     (@default $default:expr) => { Some($crate::config::node::Value::from($default)) };
 }
 pub(super) use section;
+
+/// The name of a key that is a word of Rust's.
+pub(super) fn plain(name: &'static str) -> &'static str {
+    name.strip_prefix("r#").unwrap_or(name)
+}
 
 /// The keys that somebody wrote into a section, misspelt ones by what they were meant to be: for telling a key that is
 /// missing from one whose fault was reported already.

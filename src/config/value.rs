@@ -73,6 +73,10 @@ macro_rules! choice {
 choice! {
     /// What becomes of `Authorization`.
     Authorization { "forward" => Forward, "remove" => Remove }
+    /// How a client's secret is sent.
+    ClientAuth { "basic" => Basic, "post" => Post }
+    /// Which tokens an issuer is asked about.
+    Introspected { "opaque" => Opaque, "all" => All }
     /// How the log looks.
     LogFormat { "text" => Text, "json" => Json }
 }

@@ -12,10 +12,11 @@ use ipnet::IpNet;
 
 pub use refusal::Refusal;
 
-use crate::auth::{Authenticator, Permitted, authorize};
+use crate::auth::{Asking, Authenticator, Judged, Permitted, authorize};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
+use crate::issuers::Issuers;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Record, RequestIds};
 use crate::token::TokenService;
@@ -41,7 +42,7 @@ enum Verdict {
 }
 
 impl Gateway {
-    /// The gateway that `settings` describe. `tokens` is shared by all workers; `seed` sets the request ids of
+    /// The gateway that `settings` describe. `tokens` and `issuers` are shared by all workers; `seed` sets the request ids of
     /// this worker apart.
     ///
     /// # Errors
@@ -49,6 +50,7 @@ impl Gateway {
     pub fn new(
         settings: &Settings,
         tokens: Option<Arc<TokenService>>,
+        issuers: &Issuers,
         clock: Clock,
         seed: u64,
     ) -> Result<Self, TlsSetupError> {
@@ -57,7 +59,7 @@ impl Gateway {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             max_body_size: settings.server.max_body_size,
             tokens,
-            authenticator: Authenticator::new(settings),
+            authenticator: Authenticator::with_issuers(settings, issuers, clock.clone()),
             upstream: Upstream::new(settings, clock.clone())?,
             clock,
         })
@@ -115,7 +117,7 @@ impl Gateway {
     }
 
     async fn answer(&self, request: Request, record: &mut Record) -> Result<Response, Refusal> {
-        match self.judge(request, record)? {
+        match self.judge(request, record).await? {
             Verdict::Own(tokens, request) => Ok(self.own(&tokens, request, record).await),
             Verdict::Forward(permitted) => {
                 let forwarded =
@@ -127,7 +129,7 @@ impl Gateway {
     }
 
     /// Decides, and does nothing else.
-    fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
+    async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
         if let Some(tokens) =
             self.tokens.as_ref().filter(|tokens| tokens.path() == request.target.path())
@@ -135,8 +137,12 @@ impl Gateway {
             return Ok(Verdict::Own(Arc::clone(tokens), request));
         }
         let protected = is_protected(&request);
-        let authentication =
-            self.authenticator.authenticate(&request.headers, self.clock.unix_seconds());
+        let now = self.clock.unix_seconds();
+        let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
+            Judged::Now(authentication) => authentication,
+            // rare, so its state is not kept in every request's
+            Judged::Later(pending) => Box::pin(self.authenticator.settle(pending)).await,
+        };
         let permitted = authorize(request, protected, authentication)?;
         (record.decision, record.reason) = match (protected, permitted.caller()) {
             (true, _) => (Decision::Allowed, "valid_token"),

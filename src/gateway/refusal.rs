@@ -110,6 +110,10 @@ impl Refusal {
             Self::Method => {
                 headers.insert(header::ALLOW, ALLOWED);
             }
+            // an outage is nobody's lack of credentials
+            Self::Denied(Denied::IssuerUnavailable) => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
             Self::Denied(denied) => {
                 headers.insert(header::WWW_AUTHENTICATE, challenge(*denied));
             }
@@ -141,4 +145,6 @@ fn challenge(denied: Denied) -> HeaderValue {
 
 const ALLOWED: HeaderValue =
     HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
+/// Seconds; an issuer that is up again is noticed within a few.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

@@ -223,18 +223,52 @@ impl VerifyingKey {
                 Self::of_rsa(algorithm, key.as_ref(), key_id)
             }
             AlgorithmFamily::Ec | AlgorithmFamily::Ed => {
-                let scheme: &dyn signature::VerificationAlgorithm = match algorithm {
-                    Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
-                    Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
-                    _ => &signature::ED25519,
-                };
                 // aws-lc has checked the point; written anew the key always ends with it.
-                let key = ParsedPublicKey::new(scheme, der).map_err(KeyError::Damaged)?.as_der()?;
+                let key = ParsedPublicKey::new(point_scheme(algorithm), der)
+                    .map_err(KeyError::Damaged)?
+                    .as_der()?;
                 let point = key.as_ref().len().checked_sub(point_length(algorithm));
                 let point = point.and_then(|at| key.as_ref().get(at..)).ok_or(Unspecified)?;
                 Self::of_point(algorithm, point, key_id)
             }
         }
+    }
+
+    /// An RSA public key by its numbers, most significant byte first. Without `key_id` it has no `kid`.
+    ///
+    /// # Errors
+    /// [`KeyError`] if it is weak.
+    pub fn from_rsa(
+        algorithm: Algorithm,
+        modulus: &[u8],
+        exponent: &[u8],
+        key_id: Option<String>,
+    ) -> Result<Self, KeyError> {
+        let der = pem::rsa_public_key(modulus, exponent);
+        Self::of_rsa(algorithm, &der, Some(String::new())).map(|key| key.named(key_id))
+    }
+
+    /// A public key by its uncompressed point (SEC 1 §2.3.3), or by its 32 bytes for Ed25519. Without `key_id` it has no `kid`.
+    ///
+    /// # Errors
+    /// [`KeyError`] if it is not on the curve.
+    pub fn from_point(
+        algorithm: Algorithm,
+        point: &[u8],
+        key_id: Option<String>,
+    ) -> Result<Self, KeyError> {
+        if point.len() != point_length(algorithm) {
+            return Err(Unspecified.into());
+        }
+        // aws-lc checks that the point is on its curve
+        ParsedPublicKey::new(point_scheme(algorithm), point).map_err(KeyError::Damaged)?;
+        Self::of_point(algorithm, point, Some(String::new())).map(|key| key.named(key_id))
+    }
+
+    /// The same key under another `kid`, or none.
+    #[must_use]
+    pub fn named(self, key_id: Option<String>) -> Self {
+        Self { key_id, ..self }
     }
 
     /// The one algorithm it is used with.
@@ -458,6 +492,14 @@ const fn point_length(algorithm: Algorithm) -> usize {
         Algorithm::ES256 => 65,
         Algorithm::ES384 => 97,
         _ => 32,
+    }
+}
+
+fn point_scheme(algorithm: Algorithm) -> &'static dyn signature::VerificationAlgorithm {
+    match algorithm {
+        Algorithm::ES256 => &signature::ECDSA_P256_SHA256_FIXED,
+        Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED,
+        _ => &signature::ED25519,
     }
 }
 

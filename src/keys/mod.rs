@@ -6,10 +6,12 @@
 mod generate;
 mod material;
 mod pem;
+mod set;
 
 pub use generate::{Generated, generate};
 pub use jsonwebtoken::Algorithm;
 pub use material::{KeyError, SigningKey, VerifyingKey};
+pub use set::{BadKeySet, KeySet};
 
 /// The keys of one issuer: one that signs, and those that are accepted. An immutable snapshot.
 #[derive(Debug)]
@@ -63,16 +65,21 @@ impl KeyRing {
     /// As [`KeyRing::select`]: the place of that key in [`KeyRing::verifying`].
     #[must_use]
     pub fn position(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<usize> {
-        let Some(kid) = kid else { return self.only(|key| key.algorithm() == algorithm) };
-        self.only(|key| key.algorithm() == algorithm && key.key_id() == Some(kid))
-            .or_else(|| self.only(|key| key.algorithm() == algorithm && key.key_id().is_none()))
+        position(&self.verifying, kid, algorithm)
     }
+}
 
-    fn only(&self, fits: impl Fn(&VerifyingKey) -> bool) -> Option<usize> {
-        let mut fitting =
-            self.verifying.iter().enumerate().filter(|(_, key)| fits(key)).map(|(at, _)| at);
-        fitting.next().filter(|_| fitting.next().is_none())
-    }
+/// As [`KeyRing::select`]: the place of that key in `keys`.
+#[must_use]
+pub fn position(keys: &[VerifyingKey], kid: Option<&str>, algorithm: Algorithm) -> Option<usize> {
+    let Some(kid) = kid else { return only(keys, |key| key.algorithm() == algorithm) };
+    only(keys, |key| key.algorithm() == algorithm && key.key_id() == Some(kid))
+        .or_else(|| only(keys, |key| key.algorithm() == algorithm && key.key_id().is_none()))
+}
+
+fn only(keys: &[VerifyingKey], fits: impl Fn(&VerifyingKey) -> bool) -> Option<usize> {
+    let mut fitting = keys.iter().enumerate().filter(|(_, key)| fits(key)).map(|(at, _)| at);
+    fitting.next().filter(|_| fitting.next().is_none())
 }
 
 #[cfg(test)]

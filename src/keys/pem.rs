@@ -72,6 +72,35 @@ pub(super) fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
     (rest.is_empty() && end.is_empty()).then(|| (stripped(modulus), stripped(exponent)))
 }
 
+/// An `RSAPublicKey` (RFC 8017 §A.1.1) of these numbers.
+pub(super) fn rsa_public_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    let integer = |number: &[u8]| {
+        let number = stripped(number);
+        let sign: &[u8] =
+            if number.first().is_none_or(|first| *first >= 0x80) { &[0] } else { &[] };
+        wrap(INTEGER, &[sign, number].concat())
+    };
+    wrap(SEQUENCE, &[integer(modulus), integer(exponent)].concat())
+}
+
+fn wrap(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let zeros = length.iter().take_while(|byte| **byte == 0).count();
+    let length = length.get(zeros..).unwrap_or_default();
+    let mut der = vec![tag];
+    match (length, u8::try_from(length.len())) {
+        ([], _) => der.push(0),
+        ([short @ 0..=0x7F], _) => der.push(*short),
+        (_, Ok(bytes)) => {
+            der.push(0x80 | bytes);
+            der.extend_from_slice(length);
+        }
+        (_, Err(_)) => {} // a usize has eight bytes
+    }
+    der.extend_from_slice(content);
+    der
+}
+
 /// The text of a PEM section.
 pub(super) fn write(label: &str, der: &[u8]) -> String {
     use base64::Engine;

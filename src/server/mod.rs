@@ -25,6 +25,7 @@ pub use shutdown::{Signals, until_signalled};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
+use crate::issuers::{self, Fetcher, Issuers};
 use crate::observe::{Counters, LogSink};
 use crate::token::{self, TokenService};
 use listener::{Listeners, SocketFile};
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The token service cannot be set up.
     #[error(transparent)]
     Tokens(#[from] token::StartError),
+    /// The thread that asks other issuers cannot be had.
+    #[error("the thread for other issuers cannot be started: {0}")]
+    Issuers(#[source] io::Error),
     /// A thread or a runtime cannot be had.
     #[error("a worker cannot be started: {0}")]
     Worker(#[source] io::Error),
@@ -62,6 +66,7 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     settings: Arc<Settings>,
     tokens: Option<Arc<TokenService>>,
+    issuers: Arc<Issuers>,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
@@ -85,6 +90,8 @@ pub struct Running {
     counters: Vec<Arc<Counters>>,
     shared: Arc<Shared>,
     drain_timeout: Duration,
+    /// Asks other issuers, as long as there may be requests.
+    _fetcher: Option<Fetcher>,
 }
 
 /// The numbers of a gateway, over all its workers.
@@ -117,9 +124,11 @@ pub fn start(
     let listeners = Listeners::bind(&settings.server)?;
     let admin =
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
+    let (issuers, fetcher) = issuers::start(&settings, &clock).map_err(StartError::Issuers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
         tokens: TokenService::new(&settings, clock.clone())?,
+        issuers,
         clock,
         phase: watched,
         open: AtomicUsize::new(0),
@@ -139,6 +148,7 @@ pub fn start(
         health: None,
         counters: Vec::new(),
         drain_timeout: shared.settings.server.drain_timeout,
+        _fetcher: fetcher,
         shared: Arc::clone(&shared),
     };
     for (number, sockets) in sets.into_iter().enumerate() {

@@ -2,6 +2,7 @@
 
 mod clients;
 mod identity;
+mod issuers;
 mod listeners;
 mod secrets;
 mod token;
@@ -10,6 +11,7 @@ mod upstream;
 use std::path::Path;
 
 pub(super) use secrets::{mend, why};
+pub(super) use upstream::host_and_port;
 
 use super::node::Place;
 use super::raw::{self, Root};
@@ -43,6 +45,10 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     };
     let token = raw.token.as_ref().map(|token| token::token(&token.value, desk));
     let clients = raw.clients.as_ref().and_then(|clients| clients::clients(&clients.value, desk));
+    let issuers = raw
+        .issuers
+        .as_ref()
+        .and_then(|issuers| issuers::issuers(&issuers.value, raw.token.as_ref(), desk));
     let identity =
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
@@ -59,6 +65,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
             None => None,
         },
         clients: clients?,
+        issuers: issuers?,
         identity: identity?,
         admin: match admin {
             Some(admin) => Some(admin?),

@@ -91,7 +91,7 @@ fn token_path(path: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
 }
 
 /// As it is compared: in lower case and without `application/` (RFC 7515 §4.1.9); empty is absent.
-fn token_type(text: &str) -> Option<String> {
+pub(super) fn token_type(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let short = lower.strip_prefix("application/").unwrap_or(&lower);
     (!short.is_empty()).then(|| short.to_owned())
@@ -172,7 +172,7 @@ fn extra_key(raw: &raw::ExtraKey, desk: &mut Desk<'_>) -> Option<VerifyingKey> {
 }
 
 /// Whether the text of a key is not one that everybody knows.
-fn no_placeholder(found: &Found, desk: &mut Desk<'_>) -> Option<()> {
+pub(super) fn no_placeholder(found: &Found, desk: &mut Desk<'_>) -> Option<()> {
     let why = std::str::from_utf8(found.bytes.expose()).ok().and_then(placeholder);
     let Some(why) = why else { return Some(()) };
     desk.report.error(
@@ -184,14 +184,18 @@ fn no_placeholder(found: &Found, desk: &mut Desk<'_>) -> Option<()> {
 }
 
 /// What a key is made of.
-enum Material {
+pub(super) enum Material {
     /// The bytes of an HMAC key.
     Shared(Secret<Vec<u8>>),
     Pem(Secret<Vec<u8>>),
 }
 
 /// The material that an algorithm takes; the other kind is a fault (RFC 8725 §3.5: keys and algorithms are not mixed).
-fn material(algorithm: Algorithm, found: &Found, desk: &mut Desk<'_>) -> Option<Material> {
+pub(super) fn material(
+    algorithm: Algorithm,
+    found: &Found,
+    desk: &mut Desk<'_>,
+) -> Option<Material> {
     let name = algorithm_name(algorithm);
     let is_shared = matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512);
     let text = std::str::from_utf8(found.bytes.expose());
@@ -264,7 +268,7 @@ pub(super) fn hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
-fn judged<K>(
+pub(super) fn judged<K>(
     key: Result<K, KeyError>,
     algorithm: Algorithm,
     found: &Found,
@@ -311,7 +315,7 @@ fn ring(
 }
 
 /// A PEM of an RSA key of 16384 bits has some 13 KiB.
-const MOST_KEY_BYTES: u64 = 64 << 10;
+pub(super) const MOST_KEY_BYTES: u64 = 64 << 10;
 /// Keys in a rotation; a token without a `kid` may be tried with each.
 const MOST_KEYS: usize = 16;
 const LONGEST_PATH: usize = 256;

@@ -55,7 +55,7 @@ pub(super) fn missing(place: Place, desk: &mut Desk<'_>) {
 }
 
 /// What is wrong with a URL, and the mend. Neither quotes its credentials.
-type UrlFault = (String, String);
+pub(in crate::config) type UrlFault = (String, String);
 
 fn fault<T>(reason: impl Into<String>, mend: impl Into<String>) -> Result<T, UrlFault> {
     Err((reason.into(), mend.into()))
@@ -129,7 +129,7 @@ fn unix_origin(path: &str) -> Result<Origin, UrlFault> {
 }
 
 /// The host, in lower case and without brackets, and the port if there is one.
-fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
+pub(in crate::config) fn host_and_port(authority: &str) -> Result<(String, Option<u16>), UrlFault> {
     let (host, port) = match authority.rfind(']') {
         Some(end) => {
             let (host, port) = authority.split_at(end + 1);

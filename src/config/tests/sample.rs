@@ -33,8 +33,9 @@ fn the_sample_file_names_every_key_there_is() {
     }
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
-        let in_a_list =
-            ["previous_keys.", "next_keys.", "secrets."].iter().any(|list| path.contains(list));
+        let in_a_list = ["previous_keys.", "next_keys.", "secrets.", "introspection."]
+            .iter()
+            .any(|list| path.contains(list));
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -57,7 +58,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 44] = [
+const CHANGES: [(&str, &str); 66] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -99,6 +100,28 @@ const CHANGES: [(&str, &str); 44] = [
     ("clients.0.expires_in", "11"),
     ("clients.0.claims.*", "{ b = 1 }"),
     ("clients.0.disabled", "true"),
+    ("issuers.0.name", "\"b\""),
+    ("issuers.0.issuer", "\"https://b\""),
+    ("issuers.0.audiences", "\"b\""),
+    ("issuers.0.jwks_url", "\"https://b\""),
+    ("issuers.0.jwks_file", "\"missing\""),
+    ("issuers.0.key", "\"Xw9Bn4Ld6Hs3Jf0Pgu8Zq2mXc7Rk1Vt5Y\""),
+    ("issuers.0.key_file", "\"missing\""),
+    ("issuers.0.public_key_file", "\"missing\""),
+    ("issuers.0.algorithms", "[\"ES384\"]"),
+    ("issuers.0.types", "[\"b\"]"),
+    ("issuers.0.leeway", "11"),
+    ("issuers.0.scope_claims", "[\"b\"]"),
+    ("issuers.0.introspection.url", "\"https://b\""),
+    ("issuers.0.introspection.client_id", "\"b\""),
+    ("issuers.0.introspection.client_secret", "\"\""),
+    ("issuers.0.introspection.client_secret_file", "\"missing\""),
+    ("issuers.0.introspection.auth", "\"post\""),
+    ("issuers.0.introspection.cache", "11"),
+    ("issuers.0.introspection.for", "\"all\""),
+    ("issuers.0.token_prefix", "\"b\""),
+    ("issuers.0.when", "\"request.path == '/b'\""),
+    ("issuers.0.allow_http", "true"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("admin.listen", "\"127.0.0.1:82\""),
@@ -153,9 +176,19 @@ fn every_key_of_a_rotation_changes_something() {
     }
 }
 
+/// An issuer with everything that every key of it needs.
+const ISSUER: &str = r#"
+name = "a"
+issuer = "https://a"
+audiences = ["a"]
+introspection = { client_id = "a", client_secret = "Xw9Bn4Ld6Hs3Jf0P" }
+"#;
+
 fn base() -> toml::Table {
     let mut base: toml::Table = SMALL.parse().unwrap();
     set(&mut base, "upstream.url", "\"https://a\"");
+    let issuer: toml::Table = ISSUER.parse().unwrap();
+    base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
     base
 }
 
