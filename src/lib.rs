@@ -27,10 +27,13 @@ pub mod message;
 pub mod config;
 
 pub mod keys;
+pub mod store;
 
 pub mod clock;
 pub mod identity;
+mod json;
 pub mod net;
+pub mod reference;
 pub mod secret;
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Tokens that this worker has verified lately, so that a token is verified once and not for every request.
 //!
 //! Invariant: only what passed every check is here; the whole token is compared, never its hash alone;
-//! `exp` and `nbf` are looked at again on every hit. A cache lives no longer than the keys and the settings
+//! `exp` and `nbf` are looked at again on every hit, and what it yields says how to ask for a revocation. A cache lives no longer than the keys and the settings
 //! it was filled under.
 
 use std::rc::Rc;
@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::Caller;
+use crate::reference::Bond;
 
 /// Two generations: what was used since the last turn, and what was used before it. A turn drops the older.
 pub(super) struct Cache {
@@ -21,6 +22,7 @@ pub(super) struct Cache {
 
 struct Entry {
     caller: Rc<Caller>,
+    bond: Bond,
     /// As [`crate::identity::Principal`] has them.
     expires_at: u64,
     not_before: u64,
@@ -32,16 +34,16 @@ impl Cache {
         Self { young, old, young_bytes: 0, leeway }
     }
 
-    /// Whom `token` speaks for, if that is known and holds at `now`. Allocates nothing.
-    pub(super) fn find(&mut self, token: &[u8], now: u64) -> Option<Rc<Caller>> {
+    /// Whom `token` speaks for, if that is known and holds at `now`, unless it was called back. Allocates nothing.
+    pub(super) fn find(&mut self, token: &[u8], now: u64) -> Option<(Rc<Caller>, Bond)> {
         if let Some(entry) = self.young.get(token) {
-            return entry.holds(now, self.leeway).then(|| Rc::clone(&entry.caller));
+            return entry.holds(now, self.leeway).then(|| (Rc::clone(&entry.caller), entry.bond));
         }
         let entry = self.old.get(token)?;
         if !entry.holds(now, self.leeway) {
             return None;
         }
-        let caller = Rc::clone(&entry.caller);
+        let (caller, bond) = (Rc::clone(&entry.caller), entry.bond);
         let weight = weight(token);
         // It survives the next turn, unless there is no room made for it yet.
         if self.young.len() < self.young.capacity()
@@ -51,11 +53,11 @@ impl Cache {
             self.young.insert(token, entry);
             self.young_bytes += weight;
         }
-        Some(caller)
+        Some((caller, bond))
     }
 
     /// Remembers that `token` passed every check as `caller`.
-    pub(super) fn insert(&mut self, token: &[u8], caller: &Rc<Caller>) {
+    pub(super) fn insert(&mut self, token: &[u8], caller: &Rc<Caller>, bond: Bond) {
         let weight = weight(token);
         if !self.has_room(weight) {
             std::mem::swap(&mut self.young, &mut self.old);
@@ -65,7 +67,8 @@ impl Cache {
         let principal = &caller.principal;
         let not_before = principal.not_before.unwrap_or(0);
         let (expires_at, caller) = (principal.expires_at, Rc::clone(caller));
-        if self.young.insert(token.into(), Entry { caller, expires_at, not_before }).is_none() {
+        let entry = Entry { caller, bond, expires_at, not_before };
+        if self.young.insert(token.into(), entry).is_none() {
             self.young_bytes += weight;
         }
     }
@@ -111,6 +114,7 @@ mod tests {
     use super::{Cache, MAX_BYTES, MAX_ENTRIES, weight};
     use crate::auth::Caller;
     use crate::identity::{Principal, Scopes};
+    use crate::reference::Bond;
 
     fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
         let principal = Principal {
@@ -130,19 +134,19 @@ mod tests {
     #[test]
     fn exp_and_nbf_are_looked_at_on_every_hit() {
         let mut cache = Cache::new(60);
-        cache.insert(b"token", &caller(Some(1_000), 2_000));
+        cache.insert(b"token", &caller(Some(1_000), 2_000), Bond::None);
         assert!(cache.find(b"token", 939).is_none());
         assert!(cache.find(b"token", 940).is_some());
         assert!(cache.find(b"token", 2_059).is_some());
         assert!(cache.find(b"token", 2_060).is_none());
-        cache.insert(b"forever", &caller(None, u64::MAX));
+        cache.insert(b"forever", &caller(None, u64::MAX), Bond::None);
         assert!(cache.find(b"forever", u64::MAX - 1).is_some());
     }
 
     #[test]
     fn another_token_of_any_likeness_is_not_found() {
         let mut cache = Cache::new(0);
-        cache.insert(b"token", &caller(None, 10));
+        cache.insert(b"token", &caller(None, 10), Bond::None);
         for other in [&b"toke"[..], b"token ", b"Token", b"tokeN", b""] {
             assert!(cache.find(other, 1).is_none());
         }
@@ -151,9 +155,9 @@ mod tests {
     #[test]
     fn the_number_of_entries_is_bounded_and_the_used_ones_survive() {
         let mut cache = Cache::new(0);
-        cache.insert(b"busy", &caller(None, 10));
+        cache.insert(b"busy", &caller(None, 10), Bond::None);
         for number in 0..3 * MAX_ENTRIES {
-            cache.insert(&number.to_be_bytes(), &caller(None, 10));
+            cache.insert(&number.to_be_bytes(), &caller(None, 10), Bond::None);
             assert!(cache.find(b"busy", 1).is_some(), "{number}");
             assert!(cache.len() <= MAX_ENTRIES);
         }
@@ -165,7 +169,7 @@ mod tests {
         let mut token = [0; 8 * 1024];
         for number in 0..2_000_u32 {
             token[..4].copy_from_slice(&number.to_be_bytes());
-            cache.insert(&token, &caller(None, 10));
+            cache.insert(&token, &caller(None, 10), Bond::None);
             assert!(cache.len() * weight(&token) <= MAX_BYTES);
         }
         assert!(cache.len() > 100);
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn clearing_forgets_everything() {
         let mut cache = Cache::new(0);
-        cache.insert(b"token", &caller(None, 10));
+        cache.insert(b"token", &caller(None, 10), Bond::None);
         cache.clear();
         assert!(cache.find(b"token", 1).is_none());
     }

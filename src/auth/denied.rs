@@ -49,6 +49,14 @@ pub enum Denied {
     UnknownClient,
     /// A claim that the upstream is to learn cannot be a header value.
     Unspeakable,
+    /// It begins like a reference token of ours and does not go on like one.
+    BadReference,
+    /// A reference token that is not in the store: never issued, long expired, or revoked.
+    UnknownReference,
+    /// It was revoked.
+    Revoked,
+    /// The store could not be asked.
+    StoreUnavailable,
 }
 
 /// A registered claim that this program reads.
@@ -103,6 +111,8 @@ pub enum Check {
     Client,
     /// `scope` is readable.
     Scope,
+    /// Not revoked; a reference token: still kept.
+    Revocation,
     /// What the upstream is to learn can be said in a header.
     Identity,
 }
@@ -132,7 +142,11 @@ impl Denied {
             | Self::WrongAudience
             | Self::BadSignature
             | Self::UnknownClient
-            | Self::Unspeakable => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
+            | Self::Unspeakable
+            | Self::BadReference
+            | Self::UnknownReference
+            | Self::Revoked => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
+            Self::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
         }
     }
 
@@ -162,6 +176,10 @@ impl Denied {
             Self::BadSignature => "bad_signature",
             Self::UnknownClient => "unknown_client",
             Self::Unspeakable => "unspeakable_claim",
+            Self::BadReference => "malformed_reference",
+            Self::UnknownReference => "unknown_token",
+            Self::Revoked => "revoked",
+            Self::StoreUnavailable => "store_unavailable",
         }
     }
 
@@ -191,6 +209,10 @@ impl Denied {
             Self::BadSignature => "the signature of the token is wrong",
             Self::UnknownClient => "the client of the token is unknown or disabled",
             Self::Unspeakable => "a claim of the token cannot be passed on",
+            Self::BadReference => "the token is malformed",
+            Self::UnknownReference => "the token is unknown, has expired or was revoked",
+            Self::Revoked => "the token was revoked",
+            Self::StoreUnavailable => "the token cannot be checked now",
         }
     }
 
@@ -213,6 +235,8 @@ impl Denied {
             Self::BadSignature => Check::Signature,
             Self::UnknownClient => Check::Client,
             Self::Unspeakable => Check::Identity,
+            Self::BadReference => Check::Form,
+            Self::UnknownReference | Self::Revoked | Self::StoreUnavailable => Check::Revocation,
         })
     }
 }
@@ -261,7 +285,7 @@ impl Claim {
 
 impl Check {
     /// Every step, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Form,
         Self::Header,
         Self::Type,
@@ -275,6 +299,7 @@ impl Check {
         Self::Signature,
         Self::Client,
         Self::Scope,
+        Self::Revocation,
         Self::Identity,
     ];
 
@@ -295,6 +320,7 @@ impl Check {
             Self::Signature => "signature",
             Self::Client => "live client (client_id, sub)",
             Self::Scope => "scopes (scope, scp)",
+            Self::Revocation => "not revoked",
             Self::Identity => "identity headers",
         }
     }

@@ -73,6 +73,14 @@ macro_rules! choice {
 choice! {
     /// What becomes of `Authorization`.
     Authorization { "forward" => Forward, "remove" => Remove }
+    /// What a token is.
+    TokenFormat { "jwt" => Jwt, "opaque" => Opaque }
+    /// How a client proves itself.
+    ClientAuthentication {
+        "client_secret_basic" => Basic,
+        "client_secret_post" => Post,
+        "private_key_jwt" => Key,
+    }
     /// How the log looks.
     LogFormat { "text" => Text, "json" => Json }
 }

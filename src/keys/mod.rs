@@ -6,10 +6,12 @@
 mod generate;
 mod material;
 mod pem;
+mod published;
 
 pub use generate::{Generated, generate};
 pub use jsonwebtoken::Algorithm;
 pub use material::{KeyError, SigningKey, VerifyingKey};
+pub use published::{SetError, public_set, read_public_set};
 
 /// The keys of one issuer: one that signs, and those that are accepted. An immutable snapshot.
 #[derive(Debug)]

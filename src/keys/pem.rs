@@ -72,6 +72,34 @@ pub(super) fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
     (rest.is_empty() && end.is_empty()).then(|| (stripped(modulus), stripped(exponent)))
 }
 
+/// An `RSAPublicKey` (RFC 8017 §A.1.1) of these numbers, the greatest byte first.
+pub(super) fn rsa_key(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
+    let integer = |number: &[u8]| {
+        let mut content = stripped(number).to_vec();
+        if content.first().is_none_or(|first| *first > 0x7F) {
+            content.insert(0, 0); // or it would be negative
+        }
+        built(INTEGER, &content)
+    };
+    built(SEQUENCE, &[integer(modulus), integer(exponent)].concat())
+}
+
+/// A DER element.
+fn built(tag: u8, content: &[u8]) -> Vec<u8> {
+    let length = content.len().to_be_bytes();
+    let mut element = vec![tag];
+    match content.len() {
+        0..=0x7F => element.push(length[length.len() - 1]),
+        _ => {
+            let length = stripped(&length);
+            element.push(0x80 | u8::try_from(length.len()).unwrap_or(0x7F));
+            element.extend_from_slice(length);
+        }
+    }
+    element.extend_from_slice(content);
+    element
+}
+
 /// The text of a PEM section.
 pub(super) fn write(label: &str, der: &[u8]) -> String {
     use base64::Engine;

@@ -1,9 +1,12 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
+mod client_keys;
 mod clients;
+mod endpoints;
 mod identity;
 mod listeners;
 mod secrets;
+mod store;
 mod token;
 mod upstream;
 
@@ -45,6 +48,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     let clients = raw.clients.as_ref().and_then(|clients| clients::clients(&clients.value, desk));
     let identity =
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
     listeners::apart(raw, upstream.as_ref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
@@ -60,6 +64,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         },
         clients: clients?,
         identity: identity?,
+        store: store?,
         admin: match admin {
             Some(admin) => Some(admin?),
             None => None,

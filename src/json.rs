@@ -9,7 +9,7 @@ use serde_json::{Map, Number, Value};
 
 /// The JSON object in `bytes`; `None` if it is none, names a member twice, is deeper than
 /// [`MAX_DEPTH`], or has more than [`MAX_MEMBERS`] members and elements.
-pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
+pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     let members = Cell::new(0);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth: 1, members: &members }.deserialize(&mut reader).ok()?;
