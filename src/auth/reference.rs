@@ -118,7 +118,12 @@ impl OwnTokens {
             Bond::None => false,
             Bond::Unless(key) => {
                 self.store.has_revocations()
-                    && self.store.is_revoked(key).get().await.map_err(|_| Denied::StoreUnavailable)?
+                    && self
+                        .store
+                        .is_revoked(key)
+                        .get()
+                        .await
+                        .map_err(|_| Denied::StoreUnavailable)?
             }
             Bond::While(digest) => {
                 let found = self.store.find(digest).get().await;

@@ -236,7 +236,9 @@ impl VerifyingKey {
             }
             AlgorithmFamily::Ec | AlgorithmFamily::Ed => {
                 // aws-lc has checked the point; written anew the key always ends with it.
-                let key = ParsedPublicKey::new(point_scheme(algorithm), der).map_err(KeyError::Damaged)?.as_der()?;
+                let key = ParsedPublicKey::new(point_scheme(algorithm), der)
+                    .map_err(KeyError::Damaged)?
+                    .as_der()?;
                 let point = key.as_ref().len().checked_sub(point_length(algorithm));
                 let point = point.and_then(|at| key.as_ref().get(at..)).ok_or(Unspecified)?;
                 Self::of_point(algorithm, point, key_id)
@@ -332,6 +334,12 @@ impl VerifyingKey {
     ) -> Self {
         let key_id = Some(key_id.unwrap_or_else(|| thumbprint(&members)));
         Self { algorithm, key_id, bits, decoding, members: Some(members.into()) }
+    }
+
+    /// Whether it is a secret: whoever verifies with it can sign.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.algorithm.family() == AlgorithmFamily::Hmac
     }
 
     /// The public members of its JWK in JSON (RFC 7638 §3.2); none for a secret.

@@ -19,7 +19,9 @@ pub enum SetError {
     #[error("it has more than {MAX_KEYS} keys")]
     TooMany,
     /// A private or a shared key. Whoever handed it in should make a new one.
-    #[error("key {0} is not public; hand in the public half, and make a new pair, for this one is known now")]
+    #[error(
+        "key {0} is not public; hand in the public half, and make a new pair, for this one is known now"
+    )]
     Private(usize),
     /// It does not say its algorithm.
     #[error("key {0} has no `alg`; add it, or set `algorithm`")]
@@ -148,9 +150,13 @@ mod tests {
 
     #[test]
     fn a_published_key_comes_back_as_itself_and_verifies() {
-        for algorithm in
-            [Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA, Algorithm::RS256, Algorithm::PS384]
-        {
+        for algorithm in [
+            Algorithm::ES256,
+            Algorithm::ES384,
+            Algorithm::EdDSA,
+            Algorithm::RS256,
+            Algorithm::PS384,
+        ] {
             let signing = pair(algorithm);
             let set = public_set([signing.verifying()]);
             let read = read(&set, None).unwrap();
@@ -192,7 +198,10 @@ mod tests {
         assert!(matches!(with("key_ops", json!(["sign"])), Err(SetError::Empty)));
         assert!(matches!(read(&json!({ "keys": [good, good] }), None), Err(SetError::Duplicate)));
         for text in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[1]}"#] {
-            assert!(matches!(read_public_set(text.as_bytes(), None), Err(SetError::NoSet)), "{text}");
+            assert!(
+                matches!(read_public_set(text.as_bytes(), None), Err(SetError::NoSet)),
+                "{text}"
+            );
         }
         let oct = json!({ "keys": [{ "kty": "oct", "k": "AAAA", "alg": "HS256" }] });
         assert!(matches!(read(&oct, None), Err(SetError::Private(1))));

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::observe::{Counters, LogSink};
+use crate::store::{self, Store};
 use crate::token::{self, TokenService};
 use listener::Listeners;
 
@@ -40,6 +41,9 @@ pub enum StartError {
     /// The token service cannot be set up.
     #[error(transparent)]
     Tokens(#[from] token::StartError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// A thread or a runtime cannot be had.
     #[error("a worker cannot be started: {0}")]
     Worker(#[source] io::Error),
@@ -61,6 +65,7 @@ pub(crate) enum Phase {
 pub(crate) struct Shared {
     settings: Arc<Settings>,
     tokens: Option<Arc<TokenService>>,
+    store: Arc<dyn Store>,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
@@ -109,13 +114,16 @@ pub fn start(
     clock: Clock,
     log: Option<LogSink>,
 ) -> Result<Running, StartError> {
+    // First, so that a second gateway on one folder is told before it takes a port.
+    let store = store::open(&settings.store, &clock)?;
     let max_connections = limits::connections(settings.server.max_connections);
     let listeners = Listeners::bind(&settings.server)?;
     let admin =
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
-        tokens: TokenService::new(&settings, clock.clone())?,
+        tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
+        store,
         clock,
         phase: watched,
         open: AtomicUsize::new(0),

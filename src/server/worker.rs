@@ -98,7 +98,8 @@ fn prepare(
     let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
     let listeners = listeners.map_err(StartError::Worker)?;
     let settings = &shared.settings;
-    let gateway = Gateway::new(settings, shared.tokens.clone(), shared.clock.clone(), seed)?;
+    let (tokens, store) = (shared.tokens.clone(), Arc::clone(&shared.store));
+    let gateway = Gateway::new(settings, tokens, store, shared.clock.clone(), seed)?;
     let log = AccessLog::new(
         shared.log.clone(),
         settings.log.json,

@@ -243,7 +243,8 @@ impl Log {
         let length = file.metadata().map_err(io)?.len();
         let mut reader = Reader { file: &file, length, at: 0, bytes: Vec::new(), from: 0 };
         reader.show(HEAD).map_err(io)?;
-        let (capacity, generation) = read_head(reader.shown()).map_err(|damage| damaged(0, damage))?;
+        let (capacity, generation) =
+            read_head(reader.shown()).map_err(|damage| damaged(0, damage))?;
         if length < capacity {
             return Err(damaged(length, Damage::Cut));
         }

@@ -189,7 +189,8 @@ pub(super) fn is_torn(rest: &[u8], at: u64, sequence: u64) -> bool {
     if last >= FRAME_HEAD + MAX_CONTENT {
         return false;
     }
-    let later = |at: usize| rest.get(at..at + FRAME_HEAD).is_some_and(|head| frame_length(head).is_some());
+    let later =
+        |at: usize| rest.get(at..at + FRAME_HEAD).is_some_and(|head| frame_length(head).is_some());
     if (ALIGN..=last).step_by(ALIGN).any(later) {
         return false; // frames are written one after the other: this one was whole when that one began
     }

@@ -31,8 +31,7 @@ pub(super) fn keys(raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Vec<Verifyi
         None if raw.given.has("algorithm") => return None,
         None => None,
         Some(at) if is_shared(at.value.0) => {
-            let reason =
-                format!("{} has no public key", algorithm_name(at.value.0));
+            let reason = format!("{} has no public key", algorithm_name(at.value.0));
             desk.report.error(at.place, reason, "use the algorithm of the key pair, such as ES256");
             return None;
         }

@@ -26,7 +26,12 @@ pub(super) fn endpoints(
         let path = path(key, written, desk)?;
         if let Some((_, other, first)) = taken.iter().find(|(held, ..)| *held == path) {
             let reason = format!("`{key}` is the same as `{other}`; the latter stands at");
-            desk.report.clash(written.place, *first, reason, "give each endpoint a path of its own");
+            desk.report.clash(
+                written.place,
+                *first,
+                reason,
+                "give each endpoint a path of its own",
+            );
         }
         if path.starts_with(WELL_KNOWN) {
             let reason = format!("`{key}` is in the space of well-known paths");

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 
-use super::{Desk, endpoints};
 use super::secrets::{Found, Search, Written, choose, find, placeholder};
+use super::{Desk, endpoints};
 use crate::config::excerpt::printable;
 use crate::config::raw;
 use crate::config::settings::{Token, TokenFormat};

@@ -57,7 +57,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 44] = [
+const CHANGES: [(&str, &str); 55] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -86,6 +86,11 @@ const CHANGES: [(&str, &str); 44] = [
     ("token.types", "[\"b\"]"),
     ("token.leeway", "11"),
     ("token.scope_claims", "[\"b\"]"),
+    ("token.format", "\"opaque\""),
+    ("token.endpoints.jwks", "\"/b\""),
+    ("token.endpoints.introspect", "\"/b\""),
+    ("token.endpoints.revoke", "\"/b\""),
+    ("token.endpoints.metadata", "true"),
     ("clients.0.id", "\"b\""),
     ("clients.0.secret", "\"V7bNcT4mQ9zXw2Lk\""),
     ("clients.0.secret_file", "\"missing\""),
@@ -99,8 +104,14 @@ const CHANGES: [(&str, &str); 44] = [
     ("clients.0.expires_in", "11"),
     ("clients.0.claims.*", "{ b = 1 }"),
     ("clients.0.disabled", "true"),
+    ("clients.0.format", "\"opaque\""),
+    ("clients.0.authentication", "[\"client_secret_basic\"]"),
+    ("clients.0.public_key_file", "\"missing\""),
+    ("clients.0.jwks_file", "\"missing\""),
+    ("clients.0.algorithm", "\"ES256\""),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
+    ("store.url", "\"file:b\""),
     ("admin.listen", "\"127.0.0.1:82\""),
     ("log.format", "\"json\""),
     ("log.level", "\"warn\""),
