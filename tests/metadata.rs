@@ -4,7 +4,9 @@
 mod support;
 
 use serde_json::json;
-use support::{Answer, CLIENT, Gateway, SECRET, Upstream, bearer, get, post, scratch_file, with_body};
+use support::{
+    Answer, CLIENT, Gateway, SECRET, Upstream, bearer, get, post, scratch_file, with_body,
+};
 use tollgate::keys::{Algorithm, generate};
 
 fn key_file(algorithm: Algorithm) -> String {
@@ -139,8 +141,13 @@ fn each_resource_describes_itself_and_challenges_lead_to_it_whatever_the_host() 
 fn metadata_needs_an_issuer_that_clients_can_trust() {
     let upstream = Upstream::start();
     for issuer in ["http://gateway.test", "gateway", "https://a.test/?q", "https://a.test#f"] {
-        let text =
-            text(&upstream, issuer, "\"https://api.test\"", &key(Algorithm::ES256), "metadata = true");
+        let text = text(
+            &upstream,
+            issuer,
+            "\"https://api.test\"",
+            &key(Algorithm::ES256),
+            "metadata = true",
+        );
         let file = scratch_file("gateway.toml", &text);
         let sources = tollgate::config::Sources { file: Some(file), ..Default::default() };
         let Err(faults) = tollgate::config::load(&sources) else { panic!("{issuer}") };
@@ -180,8 +187,7 @@ fn keys_are_rotated_without_a_refused_token() {
         }
         let previous: Vec<String> = (0..step).map(|at| format!("{{ {} }}", entry(at))).collect();
         token += &format!("\nprevious_keys = [{}]", previous.join(", "));
-        let text =
-            text(&upstream, "https://gateway.test", "\"https://api.test\"", &token, ALL);
+        let text = text(&upstream, "https://gateway.test", "\"https://api.test\"", &token, ALL);
         let gateway = Gateway::from_toml(&text);
         issued.push(gateway.token());
         for token in &issued {
@@ -199,15 +205,19 @@ fn keys_are_rotated_without_a_refused_token() {
         assert_eq!(published, known, "published before it signs, and as long as it is accepted");
         // what this key signs was verifiable by whoever read the set one step ago
         let header = issued[step].split('.').next().unwrap();
-        let header = base64::Engine::decode(
-            &base64::engine::general_purpose::URL_SAFE_NO_PAD,
-            header,
-        );
+        let header =
+            base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, header);
         let header: serde_json::Value = serde_json::from_slice(&header.unwrap()).unwrap();
         assert_eq!(header["kid"], format!("k{step}"));
     }
     // a key that is taken out takes its tokens with it
-    let text = text(&upstream, "https://gateway.test", "\"https://api.test\"", &entry(3).replace(", ", "\n"), ALL);
+    let text = text(
+        &upstream,
+        "https://gateway.test",
+        "\"https://api.test\"",
+        &entry(3).replace(", ", "\n"),
+        ALL,
+    );
     let gateway = Gateway::from_toml(&text);
     assert_eq!(gateway.ask(post("/a", &bearer(&issued[0]), b"")).status, 401);
     assert_eq!(gateway.ask(post("/a", &bearer(&issued[3]), b"")).status, 200);
@@ -223,9 +233,11 @@ fn well_known_paths_are_taken_whole_and_nothing_beside_them() {
         &key(Algorithm::ES256),
         ALL,
     ));
-    for path in
-        ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration", "/auth/jwks/"]
-    {
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+        "/auth/jwks/",
+    ] {
         assert_eq!(gateway.ask(get(path)).text(), "hello", "{path}");
     }
     let answer = gateway.ask(with_body("DELETE", "/.well-known/oauth-protected-resource", "", b""));

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::frame::{
     Damage, FRAME_HEAD, FULL_FRAME, Found, HEAD, MAX_CONTENT, SLOTS, capacity_slot, decode, encode,
-    frame, head, is_torn, look, read_head,
+    frame, head, is_torn, last_written, look, read_head,
 };
 use super::index::{Change, Index};
 use super::{Digest, KEPT_AFTER, MAX_RECORD, OpenError, Pending, Reading, Store, StoreError};
@@ -515,11 +515,11 @@ impl Reader<'_> {
         if !is_torn(self.shown(), begin, sequence) {
             return Ok(None);
         }
-        let last = self.shown().iter().rposition(|byte| *byte != 0);
+        let last = last_written(self.shown());
         while !self.shown().is_empty() {
             self.skip(self.shown().len());
             self.show(PIECE)?;
-            if self.shown().iter().any(|byte| *byte != 0) {
+            if last_written(self.shown()).is_some() {
                 return Ok(None);
             }
         }

@@ -185,7 +185,7 @@ pub(super) fn look(bytes: &[u8], sequence: u64) -> Found<'_> {
 /// Whether what is left of a file, from a place `at` on where no whole frame stands, is what a write leaves behind that
 /// did not finish: short enough for one frame, with a sector missing, and nothing whole after it.
 pub(super) fn is_torn(rest: &[u8], at: u64, sequence: u64) -> bool {
-    let Some(last) = rest.iter().rposition(|byte| *byte != 0) else { return true };
+    let Some(last) = last_written(rest) else { return true };
     if last >= FRAME_HEAD + MAX_CONTENT {
         return false;
     }
@@ -215,6 +215,18 @@ pub(super) fn is_torn(rest: &[u8], at: u64, sequence: u64) -> bool {
     false
 }
 
+/// Where the last byte is that is not zero.
+pub(super) fn last_written(bytes: &[u8]) -> Option<usize> {
+    let mut end = bytes.len();
+    // Whole pages of zeros are most of what there is to look at.
+    while let Some(page) = end.checked_sub(PAGE.len())
+        && bytes[page..end] == PAGE
+    {
+        end = page;
+    }
+    bytes[..end].iter().rposition(|byte| *byte != 0)
+}
+
 /// The length of the content, if the head of a frame adds up.
 fn frame_length(head: &[u8]) -> Option<usize> {
     let adds_up = head.len() >= FRAME_HEAD
@@ -239,6 +251,7 @@ const FRAME_MAGIC: &[u8; 4] = b"TGf1";
 pub(super) const FRAME_HEAD: usize = 32;
 /// Frames begin at multiples of this; so their heads do not straddle sectors.
 const ALIGN: usize = 32;
+const PAGE: [u8; 4096] = [0; 4096];
 /// The smallest piece that a disk writes whole.
 const SECTOR: u64 = 512;
 /// What stands where nothing stands in a frame.
