@@ -31,12 +31,14 @@ pub mod message;
 pub mod config;
 
 pub mod keys;
+pub mod store;
 
 pub mod clock;
 pub mod condition;
 pub mod identity;
 mod json;
 pub mod net;
+pub mod reference;
 pub mod secret;
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use http::HeaderName;
 use serde_json::Map;
 
 use crate::config::{
-    AuthorizationHeader, Client, ClientSecret, Identity, Log, Origin, OriginAddress, SecretKind,
-    Server, Settings, Token, Upstream, UpstreamTls,
+    AuthorizationHeader, Client, ClientSecret, Endpoints, Identity, Log, Methods, Origin,
+    OriginAddress, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
+    UpstreamTls,
 };
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, SigningKey};
@@ -63,6 +64,9 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             types: vec![Some("at+jwt".to_owned()), Some("jwt".to_owned()), None],
             leeway: Duration::from_secs(60),
             scope_claims: vec!["scope".to_owned(), "scp".to_owned()],
+            format: TokenFormat::Jwt,
+            url: Some(format!("{ISSUER}/auth/token")),
+            endpoints: Endpoints::default(),
         }),
         clients: vec![client(CLIENT, vec![sha256(CLIENT_SECRET)])],
         issuers: Vec::new(),
@@ -75,6 +79,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             ],
             authorization: AuthorizationHeader::Forward,
         },
+        store: StoreUrl::Memory,
         admin: None,
         log: Log { json: false, level: "info".to_owned(), access: true },
     }
@@ -84,9 +89,12 @@ pub(crate) fn client(id: &str, secrets: Vec<ClientSecret>) -> Client {
     Client {
         id: id.to_owned(),
         secrets,
+        keys: Vec::new(),
+        methods: Methods { basic: true, post: true, key: false },
         scopes: Scopes::parse("api:write api:read").unwrap(),
         audience: None,
         expires_in: None,
+        format: None,
         claims: Map::new(),
         disabled: false,
     }

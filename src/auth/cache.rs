@@ -1,7 +1,7 @@
 //! Tokens that this worker has verified lately, so that a token is verified once and not for every request.
 //!
 //! Invariant: only what passed every check is here; the whole token is compared, never its hash alone;
-//! `exp` and `nbf` are looked at again on every hit. A cache lives no longer than the keys and the settings
+//! `exp` and `nbf` are looked at again on every hit, and what it yields says how to ask for a revocation. A cache lives no longer than the keys and the settings
 //! it was filled under.
 
 use std::rc::Rc;
@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::Caller;
+use crate::reference::Bond;
 
 /// Two generations: what was used since the last turn, and what was used before it. A turn drops the older.
 pub(super) struct Cache {
@@ -30,6 +31,8 @@ pub(super) struct Verdict {
     pub(super) good_until: Option<Instant>,
     /// Seconds forgiven at `exp` and `nbf`.
     pub(super) leeway: u64,
+    /// How it may be called back before its end.
+    pub(super) bond: Bond,
 }
 
 struct Entry {
@@ -46,22 +49,23 @@ impl Cache {
         Self { young, old, young_bytes: 0 }
     }
 
-    /// Whom `token` speaks for, if that is known, holds at `now`, and `stands` says so. Allocates nothing.
+    /// Whom `token` speaks for, if that is known, holds at `now`, and `stands` says so; unless it was called back.
+    /// Allocates nothing.
     pub(super) fn find(
         &mut self,
         token: &[u8],
         now: u64,
         stands: impl Fn(&Caller, &Verdict) -> bool,
-    ) -> Option<Rc<Caller>> {
+    ) -> Option<(Rc<Caller>, Bond)> {
         if let Some(entry) = self.young.get(token) {
             let good = entry.holds(now) && stands(&entry.caller, &entry.verdict);
-            return good.then(|| Rc::clone(&entry.caller));
+            return good.then(|| (Rc::clone(&entry.caller), entry.verdict.bond));
         }
         let entry = self.old.get(token)?;
         if !entry.holds(now) || !stands(&entry.caller, &entry.verdict) {
             return None;
         }
-        let caller = Rc::clone(&entry.caller);
+        let (caller, bond) = (Rc::clone(&entry.caller), entry.verdict.bond);
         let weight = weight(token);
         // It survives the next turn, unless there is no room made for it yet.
         if self.young.len() < self.young.capacity()
@@ -71,7 +75,7 @@ impl Cache {
             self.young.insert(token, entry);
             self.young_bytes += weight;
         }
-        Some(caller)
+        Some((caller, bond))
     }
 
     /// Remembers that `token` passed every check as `caller`.
@@ -85,11 +89,8 @@ impl Cache {
         let principal = &caller.principal;
         let not_before = principal.not_before.unwrap_or(0);
         let (expires_at, caller) = (principal.expires_at, Rc::clone(caller));
-        if self
-            .young
-            .insert(token.into(), Entry { caller, verdict, expires_at, not_before })
-            .is_none()
-        {
+        let entry = Entry { caller, verdict, expires_at, not_before };
+        if self.young.insert(token.into(), entry).is_none() {
             self.young_bytes += weight;
         }
     }
@@ -136,8 +137,10 @@ mod tests {
     use super::{Cache, MAX_BYTES, MAX_ENTRIES, Verdict, weight};
     use crate::auth::Caller;
     use crate::identity::{Principal, Scopes};
+    use crate::reference::Bond;
 
-    const VERDICT: Verdict = Verdict { issuer: None, generation: 0, good_until: None, leeway: 60 };
+    const VERDICT: Verdict =
+        Verdict { issuer: None, generation: 0, good_until: None, leeway: 60, bond: Bond::None };
 
     fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
         let principal = Principal {

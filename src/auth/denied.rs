@@ -57,6 +57,14 @@ pub enum Denied {
     NoJudge,
     /// Its issuer cannot be asked now, and without it nothing can be said of the token.
     IssuerUnavailable,
+    /// It begins like a reference token of ours and does not go on like one.
+    BadReference,
+    /// A reference token that is not in the store: never issued, long expired, or revoked.
+    UnknownReference,
+    /// It was revoked.
+    Revoked,
+    /// The store could not be asked.
+    StoreUnavailable,
 }
 
 /// A registered claim that this program reads.
@@ -111,6 +119,8 @@ pub enum Check {
     Client,
     /// `scope` is readable.
     Scope,
+    /// Not revoked; a reference token: still kept.
+    Revocation,
     /// What the upstream is to learn can be said in a header.
     Identity,
 }
@@ -145,6 +155,10 @@ impl Denied {
             | Self::Inactive
             | Self::NoJudge => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
             Self::IssuerUnavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
+            | Self::BadReference
+            | Self::UnknownReference
+            | Self::Revoked => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
+            Self::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
         }
     }
 
@@ -178,6 +192,10 @@ impl Denied {
             Self::Inactive => "inactive",
             Self::NoJudge => "no_judge",
             Self::IssuerUnavailable => "issuer_unavailable",
+            Self::BadReference => "malformed_reference",
+            Self::UnknownReference => "unknown_token",
+            Self::Revoked => "revoked",
+            Self::StoreUnavailable => "store_unavailable",
         }
     }
 
@@ -211,6 +229,10 @@ impl Denied {
             Self::Inactive => "the token is not active",
             Self::NoJudge => "the token is not a JWT and no issuer is asked about such tokens",
             Self::IssuerUnavailable => "the issuer of the token cannot be asked now",
+            Self::BadReference => "the token is malformed",
+            Self::UnknownReference => "the token is unknown, has expired or was revoked",
+            Self::Revoked => "the token was revoked",
+            Self::StoreUnavailable => "the token cannot be checked now",
         }
     }
 
@@ -239,6 +261,8 @@ impl Denied {
             Self::BadSignature => Check::Signature,
             Self::UnknownClient | Self::Bound => Check::Client,
             Self::Unspeakable => Check::Identity,
+            Self::BadReference => Check::Form,
+            Self::UnknownReference | Self::Revoked | Self::StoreUnavailable => Check::Revocation,
         })
     }
 }
@@ -287,7 +311,7 @@ impl Claim {
 
 impl Check {
     /// Every step, in order.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Form,
         Self::Header,
         Self::Claims,
@@ -301,6 +325,7 @@ impl Check {
         Self::Signature,
         Self::Client,
         Self::Scope,
+        Self::Revocation,
         Self::Identity,
     ];
 
@@ -321,6 +346,7 @@ impl Check {
             Self::Signature => "signature",
             Self::Client => "live client (client_id, sub)",
             Self::Scope => "scopes (scope, scp)",
+            Self::Revocation => "not revoked",
             Self::Identity => "identity headers",
         }
     }

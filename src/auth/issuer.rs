@@ -88,7 +88,6 @@ impl Claims {
 
     /// The issuer to ask about a reference token: by its prefix, by a `when`, or the one that is left.
     pub(super) fn by_reference(&self, token: &str, asking: &Asking<'_>) -> Option<usize> {
-        // PLACE: tokens of our own store are told apart by their prefix before anybody else is thought of
         let bears = |claimant: &Claimant| {
             claimant.prefix.as_deref().is_some_and(|prefix| token.starts_with(prefix))
         };

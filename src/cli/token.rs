@@ -12,6 +12,7 @@ use super::{TokenArgs, TokenCommand, WRONG, finished, settings, wrong};
 use crate::auth::{Authenticator, Check, MAX_TOKEN};
 use crate::clock::Clock;
 use crate::config::{Settings, parse_duration};
+use crate::reference::{PREFIX, digest};
 use crate::token::{IssueError, mint};
 
 pub(super) fn main(args: &TokenArgs) -> ExitCode {
@@ -105,6 +106,15 @@ pub(super) fn inspect(
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case(BEARER) => rest.trim_start(),
         _ => token,
     };
+    if token.starts_with(PREFIX) {
+        let form = if digest(token).is_some() { "" } else { ", and a damaged one" };
+        writeln!(out, "a reference token{form}: it says nothing by itself.")?;
+        writeln!(
+            out,
+            "Ask the running gateway: POST it as `token` to [token.endpoints] introspect."
+        )?;
+        return Ok(false);
+    }
     let mut parts = token.split('.');
     let header = parts.next().and_then(decoded);
     let claims = parts.next().and_then(decoded);

@@ -33,8 +33,9 @@ pub use fault::{Fault, Faults, Severity};
 pub use load::{Loaded, NotFound, Sources, find_file, load};
 pub use schema::schema;
 pub use settings::{
-    Admin, AuthorizationHeader, Client, ClientSecret, Identity, Introspection, Issuer, KeySource,
-    Listen, Log, Origin, OriginAddress, SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
+    Admin, AuthorizationHeader, Client, ClientSecret, Endpoints, Identity, Introspection, Issuer,
+    KeySource, Listen, Log, Metadata, Methods, Origin, OriginAddress, Resource, SecretKind, Server,
+    Settings, StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

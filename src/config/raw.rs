@@ -6,8 +6,8 @@ use super::address::{ListenAddress, Network, Socket};
 use super::amount::{Limits, Size, Span, Whole};
 use super::shape::{At, section};
 use super::value::{
-    Anything, Authorization, ClientAuth, Entries, FilePath, Hidden, Introspected, LogFormat,
-    Moment, OneOrMore, Optional, Signature, Text,
+    Anything, Authorization, ClientAuth, ClientAuthentication, Entries, FilePath, Hidden,
+    Introspected, LogFormat, Moment, OneOrMore, Optional, Signature, Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -28,6 +28,8 @@ section! {
         issuers: Vec<At<Issuer>> = NONE;
         /// What the upstream learns of the caller.
         identity: Identity = ();
+        /// Where reference tokens and revocations are kept.
+        store: Store = ();
         /// The administrative listener; off when absent.
         admin: Admin;
         /// What is logged, to standard output.
@@ -110,6 +112,22 @@ section! {
         leeway: Span<Leeway> = "60s";
         /// Claims that hold scopes, as text or as a list.
         scope_claims: Vec<At<Text>> = ["scope", "scp"];
+        /// jwt: whoever has the keys can judge the token. opaque: a reference token, which only the gateway knows.
+        format: TokenFormat = "jwt";
+        /// Further endpoints of the gateway. Each is off, and its path the upstream's, unless it is set here.
+        endpoints: TokenEndpoints = ();
+    }
+
+    /// Further endpoints of the gateway.
+    TokenEndpoints {
+        /// Where the public keys are published (RFC 7517), such as /auth/jwks.
+        jwks: Text;
+        /// Where a client asks about a token (RFC 7662), such as /auth/introspect.
+        introspect: Text;
+        /// Where a client revokes a token of its own (RFC 7009), such as /auth/revoke.
+        revoke: Text;
+        /// Whether the gateway describes itself at the well-known paths of RFC 8414 and RFC 9728; needs an https issuer.
+        metadata: bool = false;
     }
 
     /// A key that is accepted and does not sign: one of key, key_file and public_key_file, and its algorithm.
@@ -146,8 +164,18 @@ section! {
         audience: OneOrMore<Text>;
         /// How long its tokens live, instead of `[token]`'s.
         expires_in: Span<Lifetime>;
+        /// jwt or opaque, instead of `[token]`'s.
+        format: TokenFormat;
         /// Further claims of its tokens.
         claims: Entries<Anything> = ();
+        /// How it may prove itself; default: every way that it has a secret or a key for.
+        authentication: Vec<At<ClientAuthentication>>;
+        /// The PEM file of its public key, for private_key_jwt (RFC 7523); with `algorithm`.
+        public_key_file: FilePath;
+        /// The file of its public keys as a JSON Web Key Set, for private_key_jwt, instead of public_key_file.
+        jwks_file: FilePath;
+        /// The algorithm that its key is used with; of a key in jwks_file, where that has no `alg`.
+        algorithm: Signature;
         /// As if it were not there.
         disabled: bool = false;
     }
@@ -231,6 +259,12 @@ section! {
         ];
         /// Whether the upstream gets the Authorization header of a request whose token was valid.
         authorization: Authorization = "forward";
+    }
+
+    /// Where reference tokens and revocations are kept.
+    Store {
+        /// memory: (gone with the process) or file:/folder (survives a restart; one gateway to a folder).
+        url: Text = "memory:";
     }
 
     /// The administrative listener.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::endpoint::Endpoint;
 use crate::condition::Condition;
 use crate::identity::Scopes;
-use crate::keys::{Algorithm, KeyRing, KeySet};
+use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
 use crate::secret::Secret;
 
 /// A whole configuration, judged.
@@ -30,6 +30,8 @@ pub struct Settings {
     pub issuers: Vec<Issuer>,
     /// `[identity]`
     pub identity: Identity,
+    /// `[store]`
+    pub store: StoreUrl,
     /// `[admin]`; off when absent.
     pub admin: Option<Admin>,
     /// `[log]`
@@ -137,6 +139,56 @@ pub struct Token {
     pub leeway: Duration,
     /// Claims that hold scopes.
     pub scope_claims: Vec<String>,
+    /// What is issued to a client that has no format of its own.
+    pub format: TokenFormat,
+    /// The URL of `path`, as clients outside know it: the issuer's scheme, host and port; none if that is no URL.
+    pub url: Option<String>,
+    /// `[token.endpoints]`
+    pub endpoints: Endpoints,
+}
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TokenFormat {
+    /// A JSON Web Token, good by its signature.
+    Jwt,
+    /// A reference to what the store keeps.
+    Opaque,
+}
+
+/// `[token.endpoints]`: paths, all different; what is absent is the upstream's.
+#[derive(Clone, Debug, Default)]
+pub struct Endpoints {
+    /// RFC 7517
+    pub jwks: Option<String>,
+    /// RFC 7662
+    pub introspect: Option<String>,
+    /// RFC 7009
+    pub revoke: Option<String>,
+    /// RFC 8414 and RFC 9728
+    pub metadata: Option<Metadata>,
+}
+
+/// What the gateway says of itself, and where.
+#[derive(Clone, Debug)]
+pub struct Metadata {
+    /// The path of the authorization server's document (RFC 8414 §3.1).
+    pub server_path: String,
+    /// Scheme, host and port of the issuer: where the endpoints are.
+    pub origin: String,
+    /// The audiences that are URLs; no two have the same path.
+    pub resources: Vec<Resource>,
+}
+
+/// A protected resource (RFC 9728).
+#[derive(Clone, Debug)]
+pub struct Resource {
+    /// `resource`: the audience as it is configured.
+    pub identifier: String,
+    /// The path of its document (RFC 9728 §3.1).
+    pub path: String,
+    /// The URL of its document, for challenges.
+    pub url: String,
 }
 
 /// One machine client.
@@ -144,18 +196,35 @@ pub struct Token {
 pub struct Client {
     /// Its `client_id`.
     pub id: String,
-    /// Each secret that is good now or until its end; at least one unless disabled.
+    /// Each secret that is good now or until its end; at least one, or a key, unless disabled.
     pub secrets: Vec<ClientSecret>,
+    /// Each public key that its assertions may be signed for.
+    pub keys: Vec<VerifyingKey>,
+    /// How it may prove itself.
+    pub methods: Methods,
     /// What it may ask for.
     pub scopes: Scopes,
     /// Instead of the token service's.
     pub audience: Option<Vec<String>>,
     /// Instead of the token service's.
     pub expires_in: Option<Duration>,
+    /// Instead of the token service's.
+    pub format: Option<TokenFormat>,
     /// Extra claims; none of them a registered one.
     pub claims: Map<String, Value>,
     /// As if it were not there.
     pub disabled: bool,
+}
+
+/// In which ways a client may prove itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Methods {
+    /// `client_secret_basic`: a secret in `Authorization`.
+    pub basic: bool,
+    /// `client_secret_post`: a secret in the body.
+    pub post: bool,
+    /// `private_key_jwt`: a signed assertion (RFC 7523).
+    pub key: bool,
 }
 
 /// One way in which a client may prove itself.
@@ -253,6 +322,15 @@ pub enum AuthorizationHeader {
     Forward,
     /// The upstream does not see it.
     Remove,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum StoreUrl {
+    /// `memory:`
+    Memory,
+    /// `file:/folder`
+    File(PathBuf),
 }
 
 /// `[admin]`

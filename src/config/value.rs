@@ -77,6 +77,14 @@ choice! {
     ClientAuth { "basic" => Basic, "post" => Post }
     /// Which tokens an issuer is asked about.
     Introspected { "opaque" => Opaque, "all" => All }
+    /// What a token is.
+    TokenFormat { "jwt" => Jwt, "opaque" => Opaque }
+    /// How a client proves itself.
+    ClientAuthentication {
+        "client_secret_basic" => Basic,
+        "client_secret_post" => Post,
+        "private_key_jwt" => Key,
+    }
     /// How the log looks.
     LogFormat { "text" => Text, "json" => Json }
 }

@@ -12,14 +12,15 @@ use ipnet::IpNet;
 
 pub use refusal::Refusal;
 
-use crate::auth::{Asking, Authenticator, Judged, Permitted, authorize};
+use crate::auth::{Asking, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Record, RequestIds};
-use crate::token::TokenService;
+use crate::store::Store;
+use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstream;
 
 /// One worker's gateway.
@@ -30,26 +31,31 @@ pub struct Gateway {
     max_body_size: Option<u64>,
     tokens: Option<Arc<TokenService>>,
     authenticator: Authenticator,
+    /// Judges tokens for whoever asks about one: those for other APIs too.
+    issued: Option<OwnTokens>,
+    /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
+    resource_metadata: Option<String>,
     upstream: Upstream,
 }
 
 /// What becomes of a request that was judged.
 enum Verdict {
     /// It is for an endpoint of the gateway itself.
-    Own(Arc<TokenService>, Request),
+    Own(Arc<TokenService>, Endpoint, Request),
     /// It goes on.
     Forward(Permitted),
 }
 
 impl Gateway {
-    /// The gateway that `settings` describe. `tokens` and `issuers` are shared by all workers; `seed` sets the request ids of
-    /// this worker apart.
+    /// The gateway that `settings` describe. `tokens`, `store` and `issuers` are shared by all workers; `seed` sets the
+    /// request ids of this worker apart.
     ///
     /// # Errors
     /// When TLS towards the upstream cannot be set up.
     pub fn new(
         settings: &Settings,
         tokens: Option<Arc<TokenService>>,
+        store: Arc<dyn Store>,
         issuers: &Issuers,
         clock: Clock,
         seed: u64,
@@ -59,7 +65,14 @@ impl Gateway {
             trusted_proxies: settings.server.trusted_proxies.clone(),
             max_body_size: settings.server.max_body_size,
             tokens,
-            authenticator: Authenticator::with_issuers(settings, issuers, clock.clone()),
+            authenticator: Authenticator::connected(
+                settings,
+                Arc::clone(&store),
+                issuers,
+                clock.clone(),
+            ),
+            issued: OwnTokens::of_every_audience(settings, store),
+            resource_metadata: resource_metadata(settings),
             upstream: Upstream::new(settings, clock.clone())?,
             clock,
         })
@@ -113,12 +126,14 @@ impl Gateway {
                 "upstream failed"
             );
         }
-        refusal.response(record.request_id.as_str())
+        refusal.response(record.request_id.as_str(), self.resource_metadata.as_deref())
     }
 
     async fn answer(&self, request: Request, record: &mut Record) -> Result<Response, Refusal> {
         match self.judge(request, record).await? {
-            Verdict::Own(tokens, request) => Ok(self.own(&tokens, request, record).await),
+            Verdict::Own(tokens, endpoint, request) => {
+                Ok(self.own(&tokens, endpoint, request, record).await)
+            }
             Verdict::Forward(permitted) => {
                 let forwarded =
                     self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
@@ -131,10 +146,10 @@ impl Gateway {
     /// Decides, and does nothing else.
     async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
-        if let Some(tokens) =
-            self.tokens.as_ref().filter(|tokens| tokens.path() == request.target.path())
+        if let Some(tokens) = &self.tokens
+            && let Some(endpoint) = tokens.endpoint(request.target.path())
         {
-            return Ok(Verdict::Own(Arc::clone(tokens), request));
+            return Ok(Verdict::Own(Arc::clone(tokens), endpoint, request));
         }
         let protected = is_protected(&request);
         let now = self.clock.unix_seconds();
@@ -175,11 +190,19 @@ impl Gateway {
         Ok(request)
     }
 
-    async fn own(&self, tokens: &TokenService, request: Request, record: &mut Record) -> Response {
-        (record.route, record.decision) = ("token", Decision::Own);
+    async fn own(
+        &self,
+        tokens: &TokenService,
+        endpoint: Endpoint,
+        request: Request,
+        record: &mut Record,
+    ) -> Response {
+        (record.route, record.decision) = (endpoint.name(), Decision::Own);
         let address =
             record.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
-        let answer = tokens.answer(&request.method, &request.headers, request.body, address).await;
+        let (method, headers) = (&request.method, &request.headers);
+        let asked = Asked { method, headers, body: request.body, address };
+        let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
         record.client_id = answer.client_id.map(Into::into);
         Response::new(answer.status, answer.headers, Body::from(answer.body))
@@ -194,6 +217,28 @@ impl Gateway {
     pub fn tidy(&self) {
         self.upstream.tidy();
     }
+}
+
+impl TokenJudge for Gateway {
+    async fn judge(&self, token: &str, now: u64, for_revocation: bool) -> Standing {
+        let Some(issued) = &self.issued else { return Standing::Bad };
+        let judged = if for_revocation {
+            issued.judge_for_revocation(token, now).await
+        } else {
+            issued.judge(token, now, &mut ()).await
+        };
+        match judged {
+            Ok((principal, bond)) => Standing::Good(Box::new(principal), bond),
+            Err(Denied::StoreUnavailable) => Standing::Unknown,
+            Err(_) => Standing::Bad,
+        }
+    }
+}
+
+/// The URL of the metadata of the first audience that is a URL.
+fn resource_metadata(settings: &Settings) -> Option<String> {
+    let metadata = settings.token.as_ref()?.endpoints.metadata.as_ref()?;
+    metadata.resources.first().map(|resource| resource.url.clone())
 }
 
 /// Whether a request could change something: every method but GET, HEAD and OPTIONS, known or not, and every

@@ -98,9 +98,9 @@ impl Refusal {
         }
     }
 
-    /// The answer.
+    /// The answer; its challenge leads to `resource_metadata`, a URL (RFC 9728 §5.1).
     #[must_use]
-    pub fn response(&self, request_id: &str) -> Response {
+    pub fn response(&self, request_id: &str, resource_metadata: Option<&str>) -> Response {
         let mut headers = HeaderMap::new();
         match self {
             Self::Options => {
@@ -111,11 +111,11 @@ impl Refusal {
                 headers.insert(header::ALLOW, ALLOWED);
             }
             // an outage is nobody's lack of credentials
-            Self::Denied(Denied::IssuerUnavailable) => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            Self::Denied(denied) if denied.wire().0 == StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, RETRY);
             }
             Self::Denied(denied) => {
-                headers.insert(header::WWW_AUTHENTICATE, challenge(*denied));
+                headers.insert(header::WWW_AUTHENTICATE, challenge(*denied, resource_metadata));
             }
             Self::Upstream(failure) => {
                 if let Some(error) = failure.wire().2 {
@@ -133,18 +133,31 @@ impl Refusal {
 }
 
 /// RFC 6750 §3: a challenge with at least one parameter, and no `error` where there were no credentials.
-fn challenge(denied: Denied) -> HeaderValue {
-    match denied.wire().1 {
-        None => HeaderValue::from_static("Bearer realm=\"tollgate\""),
-        Some(error) => text_value(&format!(
-            "Bearer realm=\"tollgate\", error=\"{error}\", error_description=\"{}\"",
-            denied.description()
-        )),
+fn challenge(denied: Denied, resource_metadata: Option<&str>) -> HeaderValue {
+    let error = denied.wire().1;
+    if error.is_none() && resource_metadata.is_none() {
+        return HeaderValue::from_static("Bearer realm=\"tollgate\"");
     }
+    let mut text = "Bearer realm=\"tollgate\"".to_owned();
+    let mut add = |name: &str, value: &str| {
+        text.push_str(", ");
+        text.push_str(name);
+        text.push_str("=\"");
+        text.push_str(value);
+        text.push('"');
+    };
+    if let Some(error) = error {
+        add("error", error);
+        add("error_description", denied.description());
+    }
+    if let Some(url) = resource_metadata {
+        add("resource_metadata", url);
+    }
+    text_value(&text)
 }
 
+/// Seconds: an issuer or a store that is up again is noticed within a few.
+const RETRY: HeaderValue = HeaderValue::from_static("2");
 const ALLOWED: HeaderValue =
     HeaderValue::from_static("GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE");
-/// Seconds; an issuer that is up again is noticed within a few.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");

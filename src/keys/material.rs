@@ -33,6 +33,18 @@ pub struct VerifyingKey {
     key_id: Option<String>,
     bits: u32,
     decoding: DecodingKey,
+    /// The members of its JWK that RFC 7638 §3.2 requires, in JSON; none for a secret.
+    members: Option<Box<str>>,
+}
+
+/// What a JWK says of a public key (RFC 7518 §6, RFC 8037 §2).
+pub(super) struct Members<'a> {
+    pub(super) kty: &'a str,
+    pub(super) crv: Option<&'a str>,
+    pub(super) n: Option<&'a str>,
+    pub(super) e: Option<&'a str>,
+    pub(super) x: Option<&'a str>,
+    pub(super) y: Option<&'a str>,
 }
 
 /// Why key material cannot be used.
@@ -197,7 +209,7 @@ impl VerifyingKey {
         }
         let bits = judge_secret(algorithm, secret.expose())?;
         let decoding = DecodingKey::from_secret(secret.expose());
-        Ok(Self { algorithm, key_id, bits, decoding })
+        Ok(Self { algorithm, key_id, bits, decoding, members: None })
     }
 
     /// A public key (SPKI PEM), or the public half of a private one; without `key_id` its thumbprint is its `kid`.
@@ -257,12 +269,7 @@ impl VerifyingKey {
         point: &[u8],
         key_id: Option<String>,
     ) -> Result<Self, KeyError> {
-        if point.len() != point_length(algorithm) {
-            return Err(Unspecified.into());
-        }
-        // aws-lc checks that the point is on its curve
-        ParsedPublicKey::new(point_scheme(algorithm), point).map_err(KeyError::Damaged)?;
-        Self::of_point(algorithm, point, Some(String::new())).map(|key| key.named(key_id))
+        Self::checked_point(algorithm, point, Some(String::new())).map(|key| key.named(key_id))
     }
 
     /// The same key under another `kid`, or none.
@@ -321,12 +328,9 @@ impl VerifyingKey {
         if exponent.last().is_none_or(|last| last % 2 == 0) || bit_length(exponent) < 2 {
             return Err(KeyError::Exponent);
         }
-        let key_id = key_id.unwrap_or_else(|| {
-            let (e, n) = (URL_SAFE_NO_PAD.encode(exponent), URL_SAFE_NO_PAD.encode(modulus));
-            thumbprint(&format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#))
-        });
-        let decoding = DecodingKey::from_rsa_der(der);
-        Ok(Self { algorithm, key_id: Some(key_id), bits, decoding })
+        let (e, n) = (URL_SAFE_NO_PAD.encode(exponent), URL_SAFE_NO_PAD.encode(modulus));
+        let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
+        Ok(Self::public(algorithm, key_id, bits, DecodingKey::from_rsa_der(der), members))
     }
 
     /// From an uncompressed point of the algorithm's curve, or an Ed25519 public key.
@@ -341,21 +345,99 @@ impl VerifyingKey {
             _ => ("Ed25519", 256),
         };
         if algorithm == Algorithm::EdDSA {
-            let key_id = key_id.unwrap_or_else(|| {
-                let x = URL_SAFE_NO_PAD.encode(point);
-                thumbprint(&format!(r#"{{"crv":"{curve}","kty":"OKP","x":"{x}"}}"#))
-            });
+            let x = URL_SAFE_NO_PAD.encode(point);
+            let members = format!(r#"{{"crv":"{curve}","kty":"OKP","x":"{x}"}}"#);
             let decoding = DecodingKey::from_ed_der(point);
-            return Ok(Self { algorithm, key_id: Some(key_id), bits, decoding });
+            return Ok(Self::public(algorithm, key_id, bits, decoding, members));
         }
         let Some((UNCOMPRESSED, numbers)) = point.split_first() else { Err(Unspecified)? };
-        let key_id = key_id.unwrap_or_else(|| {
-            let (x, y) = numbers.split_at(numbers.len() / 2);
-            let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
-            thumbprint(&format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#))
-        });
-        let decoding = DecodingKey::from_ec_der(point);
-        Ok(Self { algorithm, key_id: Some(key_id), bits, decoding })
+        let (x, y) = numbers.split_at(numbers.len() / 2);
+        let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
+        let members = format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        Ok(Self::public(algorithm, key_id, bits, DecodingKey::from_ec_der(point), members))
+    }
+
+    fn public(
+        algorithm: Algorithm,
+        key_id: Option<String>,
+        bits: u32,
+        decoding: DecodingKey,
+        members: String,
+    ) -> Self {
+        let key_id = Some(key_id.unwrap_or_else(|| thumbprint(&members)));
+        Self { algorithm, key_id, bits, decoding, members: Some(members.into()) }
+    }
+
+    /// Whether it is a secret: whoever verifies with it can sign.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.algorithm.family() == AlgorithmFamily::Hmac
+    }
+
+    /// The public members of its JWK in JSON (RFC 7638 §3.2); none for a secret.
+    pub(super) fn members(&self) -> Option<&str> {
+        self.members.as_deref()
+    }
+
+    /// From the members of a JWK, unknown ones ignored. `key_id` as it stands there, else its thumbprint.
+    ///
+    /// # Errors
+    /// [`KeyError`] if it is no public key for `algorithm`, or a weak one.
+    pub(super) fn from_members(
+        algorithm: Algorithm,
+        members: &Members<'_>,
+        key_id: Option<String>,
+    ) -> Result<Self, KeyError> {
+        let number = |text: Option<&str>| {
+            let bytes = text.and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+            bytes.filter(|bytes| !bytes.is_empty()).ok_or(KeyError::Refused(Unspecified))
+        };
+        let found = match (members.kty, members.crv) {
+            ("RSA", _) => "an RSA",
+            ("EC", Some("P-256")) => "a P-256",
+            ("EC", Some("P-384")) => "a P-384",
+            ("OKP", Some("Ed25519")) => "an Ed25519",
+            _ => "another",
+        };
+        if found != needed_kind(algorithm) {
+            return Err(KeyError::WrongKind { found, algorithm });
+        }
+        match algorithm.family() {
+            AlgorithmFamily::Hmac => Err(KeyError::NeedsSecret(algorithm)),
+            AlgorithmFamily::Rsa => {
+                let der = pem::rsa_public_key(&number(members.n)?, &number(members.e)?);
+                let key = rsa::PublicKey::from_der(&der).map_err(KeyError::Damaged)?;
+                Self::of_rsa(algorithm, key.as_ref(), key_id)
+            }
+            AlgorithmFamily::Ec => {
+                let mut point = vec![*UNCOMPRESSED];
+                point.extend(number(members.x)?);
+                point.extend(number(members.y)?);
+                Self::checked_point(algorithm, &point, key_id)
+            }
+            AlgorithmFamily::Ed => Self::checked_point(algorithm, &number(members.x)?, key_id),
+        }
+    }
+
+    /// As [`VerifyingKey::of_point`], of a point that may be on no curve.
+    fn checked_point(
+        algorithm: Algorithm,
+        point: &[u8],
+        key_id: Option<String>,
+    ) -> Result<Self, KeyError> {
+        if point.len() != point_length(algorithm) {
+            return Err(KeyError::Refused(Unspecified));
+        }
+        // aws-lc checks that the point is on its curve
+        ParsedPublicKey::new(point_scheme(algorithm), point).map_err(KeyError::Damaged)?;
+        Self::of_point(algorithm, point, key_id)
+    }
+
+    /// Whether `signature` is this key's over `message`.
+    #[must_use]
+    pub fn has_signed(&self, message: &[u8], signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message, &self.decoding, self.algorithm)
+            .unwrap_or(false)
     }
 }
 

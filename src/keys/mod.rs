@@ -6,11 +6,13 @@
 mod generate;
 mod material;
 mod pem;
+mod published;
 mod set;
 
 pub use generate::{Generated, generate};
 pub use jsonwebtoken::Algorithm;
 pub use material::{KeyError, SigningKey, VerifyingKey};
+pub use published::{SetError, public_set, read_public_set};
 pub use set::{BadKeySet, KeySet};
 
 /// The keys of one issuer: one that signs, and those that are accepted. An immutable snapshot.

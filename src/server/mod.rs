@@ -27,6 +27,7 @@ use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::{self, Fetcher, Issuers};
 use crate::observe::{Counters, LogSink};
+use crate::store::{self, Store};
 use crate::token::{self, TokenService};
 use listener::{Listeners, SocketFile};
 
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The thread that asks other issuers cannot be had.
     #[error("the thread for other issuers cannot be started: {0}")]
     Issuers(#[source] io::Error),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] store::OpenError),
     /// A thread or a runtime cannot be had.
     #[error("a worker cannot be started: {0}")]
     Worker(#[source] io::Error),
@@ -67,6 +71,7 @@ pub(crate) struct Shared {
     settings: Arc<Settings>,
     tokens: Option<Arc<TokenService>>,
     issuers: Arc<Issuers>,
+    store: Arc<dyn Store>,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
@@ -120,6 +125,8 @@ pub fn start(
     clock: Clock,
     log: Option<LogSink>,
 ) -> Result<Running, StartError> {
+    // First, so that a second gateway on one folder is told before it takes a port.
+    let store = store::open(&settings.store, &clock)?;
     let max_connections = limits::connections(settings.server.max_connections);
     let listeners = Listeners::bind(&settings.server)?;
     let admin =
@@ -127,8 +134,9 @@ pub fn start(
     let (issuers, fetcher) = issuers::start(&settings, &clock).map_err(StartError::Issuers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
-        tokens: TokenService::new(&settings, clock.clone())?,
         issuers,
+        tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
+        store,
         clock,
         phase: watched,
         open: AtomicUsize::new(0),

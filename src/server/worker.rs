@@ -100,8 +100,14 @@ fn prepare(
     let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
     let listeners = listeners.map_err(StartError::Worker)?;
     let settings = &shared.settings;
-    let gateway =
-        Gateway::new(settings, shared.tokens.clone(), &shared.issuers, shared.clock.clone(), seed)?;
+    let gateway = Gateway::new(
+        settings,
+        shared.tokens.clone(),
+        Arc::clone(&shared.store),
+        &shared.issuers,
+        shared.clock.clone(),
+        seed,
+    )?;
     let log = AccessLog::new(
         shared.log.clone(),
         settings.log.json,

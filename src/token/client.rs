@@ -18,11 +18,13 @@ use serde_json::{Map, Value};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::TokenError;
+use super::assertion::{Assertion, Expected, Proof, decoys};
 use super::grant::{Request, decoded};
 use super::hashing::{Attempt, Hash, Hashing};
 use crate::clock::Clock;
-use crate::config::{Client, SecretKind, Token};
+use crate::config::{Client, Methods, SecretKind, Token, TokenFormat};
 use crate::identity::Scopes;
+use crate::keys::VerifyingKey;
 use crate::secret::Secret;
 
 /// A client as the token service knows it, with the defaults of `[token]` filled in.
@@ -30,12 +32,16 @@ use crate::secret::Secret;
 pub(super) struct Record {
     pub(super) id: String,
     pub(super) scopes: Scopes,
-    /// As it stands in `aud`: a string, or a list of several.
-    pub(super) audience: Value,
+    /// What its tokens may be for.
+    pub(super) audience: Vec<String>,
+    pub(super) format: TokenFormat,
     /// Seconds.
     pub(super) expires_in: u64,
     pub(super) claims: Map<String, Value>,
-    disabled: bool,
+    pub(super) disabled: bool,
+    /// What its assertions may be signed for.
+    pub(super) keys: Vec<VerifyingKey>,
+    pub(super) methods: Methods,
     digests: Vec<Limited<[u8; 32]>>,
     hashes: Vec<Arc<Hash>>,
     hash_ends: Vec<Option<u64>>,
@@ -54,6 +60,7 @@ pub(super) struct Clients {
     by_id: HashMap<String, Record>,
     /// Most digests that one client has: as many are compared for everyone.
     digests: usize,
+    decoys: Vec<VerifyingKey>,
     hashing: Option<Hashing>,
 }
 
@@ -61,11 +68,22 @@ pub(super) struct Clients {
 #[derive(Debug)]
 pub(super) enum Presented {
     /// One pair, or the two readings of one `Basic` field.
-    Pairs(Vec<Pair>),
+    Pairs(Vec<Pair>, Way),
+    /// An assertion.
+    Assertion(Box<Assertion>),
     /// A field that cannot be read, or of another scheme.
     Unusable,
     /// Nothing, or half of it.
     Nothing,
+}
+
+/// Where a secret stood.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Way {
+    /// In `Authorization`.
+    Basic,
+    /// In the body.
+    Post,
 }
 
 #[derive(Debug)]
@@ -83,8 +101,12 @@ pub enum Disbelief {
     Unknown,
     /// The client is disabled.
     Disabled,
-    /// The secret is none that is good now.
+    /// The secret is none that is good now, or not to be used in this way.
     Secret,
+    /// The assertion does not prove it.
+    Assertion,
+    /// The assertion was shown before.
+    Replay,
 }
 
 impl Presented {
@@ -92,12 +114,17 @@ impl Presented {
     /// A request that proves itself twice, or speaks of two clients: `invalid_request`.
     pub(super) fn read(headers: &HeaderMap, request: &Request) -> Result<Self, TokenError> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
+        if request.assertion.is_some() || request.assertion_type.is_some() {
+            let is_second = fields.next().is_some() || request.client_secret.is_some();
+            let assertion = Assertion::read(request, is_second)?;
+            return Ok(assertion.map_or(Self::Unusable, |it| Self::Assertion(Box::new(it))));
+        }
         let Some(field) = fields.next() else {
             let (Some(id), Some(secret)) = (&request.client_id, &request.client_secret) else {
                 return Ok(Self::Nothing);
             };
             let secret = Secret::new(secret.expose().clone().into_bytes());
-            return Ok(Self::Pairs(vec![Pair { id: id.clone(), secret }]));
+            return Ok(Self::Pairs(vec![Pair { id: id.clone(), secret }], Way::Post));
         };
         if fields.next().is_some() {
             return Err(TokenError::TwoAuthorizations);
@@ -112,13 +139,14 @@ impl Presented {
                 return Err(TokenError::TwoClients);
             }
         }
-        Ok(Self::Pairs(pairs))
+        Ok(Self::Pairs(pairs, Way::Basic))
     }
 
     /// Whom it claims to be; empty if that cannot be read.
     pub(super) fn id(&self) -> &str {
         match self {
-            Self::Pairs(pairs) => pairs.first().map_or("", |pair| &pair.id),
+            Self::Pairs(pairs, _) => pairs.first().map_or("", |pair| &pair.id),
+            Self::Assertion(assertion) => assertion.client(),
             Self::Unusable | Self::Nothing => "",
         }
     }
@@ -154,10 +182,6 @@ fn basic(field: &[u8]) -> Option<Vec<Pair>> {
 impl Record {
     pub(super) fn new(client: &Client, token: &Token) -> Self {
         let audience = client.audience.as_ref().unwrap_or(&token.audience);
-        let audience = match audience.as_slice() {
-            [one] => Value::String(one.clone()),
-            several => several.iter().cloned().map(Value::String).collect(),
-        };
         let (mut digests, mut hashes, mut hash_ends) = (Vec::new(), Vec::new(), Vec::new());
         for secret in &client.secrets {
             match &secret.kind {
@@ -174,10 +198,13 @@ impl Record {
         Self {
             id: client.id.clone(),
             scopes: client.scopes.clone(),
-            audience,
+            audience: audience.clone(),
+            format: client.format.unwrap_or(token.format),
             expires_in: client.expires_in.unwrap_or(token.expires_in).as_secs().max(1),
             claims: client.claims.clone(),
             disabled: client.disabled,
+            keys: if client.methods.key { client.keys.clone() } else { Vec::new() },
+            methods: client.methods,
             digests,
             hashes,
             hash_ends,
@@ -203,7 +230,8 @@ impl Clients {
             let hashes = by_id.values().map(|record| record.hashes.as_slice());
             Some(Hashing::start(hashes, key, clock.clone())?)
         };
-        Ok(Self { by_id, digests, hashing })
+        let decoys = decoys(by_id.values());
+        Ok(Self { by_id, digests, decoys, hashing })
     }
 
     /// The client of this id, believed or not.
@@ -218,12 +246,13 @@ impl Clients {
     pub(super) async fn authenticate(
         &self,
         pairs: Vec<Pair>,
+        way: Way,
         now: u64,
     ) -> Result<&Record, TokenError> {
         let mut believed = None;
         for pair in &pairs {
             let record = self.find(&pair.id);
-            let matched = self.matches_digest(record, pair, now);
+            let matched = self.matches_digest(record, pair, way, now);
             if bool::from(matched) && believed.is_none() {
                 believed = record;
             }
@@ -234,13 +263,13 @@ impl Clients {
         }
         if let Some(hashing) = &self.hashing {
             let attempts =
-                pairs.into_iter().map(|pair| self.attempt(pair, now)).collect::<Vec<_>>();
+                pairs.into_iter().map(|pair| self.attempt(pair, way, now)).collect::<Vec<_>>();
             let ids: Vec<String> = attempts.iter().map(|attempt| attempt.id.clone()).collect();
             let found = hashing.verify(attempts).await.map_err(|_| TokenError::Busy)?;
             // What is remembered may have come to its end since.
             if let Some(found) = found
                 && let Some(record) = ids.get(found.attempt).and_then(|id| self.find(id))
-                && record.is_live(found.hash, now)
+                && record.is_live(found.hash, way, now)
             {
                 return Ok(record);
             }
@@ -249,12 +278,12 @@ impl Clients {
     }
 
     /// Compares with as many digests as the client with most of them has, whether there are any or not.
-    fn matches_digest(&self, record: Option<&Record>, pair: &Pair, now: u64) -> Choice {
+    fn matches_digest(&self, record: Option<&Record>, pair: &Pair, way: Way, now: u64) -> Choice {
         let presented = digest(&SHA256, pair.secret.expose());
         let mut matched = Choice::from(0);
         for place in 0..self.digests.max(1) {
             let stored = record.and_then(|record| record.digests.get(place));
-            let live = record.is_some_and(|record| !record.disabled)
+            let live = record.is_some_and(|record| !record.disabled && record.allows(way))
                 && stored.is_some_and(|stored| is_before(now, stored.not_after));
             let stored = stored.map_or(&NOBODY, |stored| &stored.value);
             matched |= stored.ct_eq(presented.as_ref()) & Choice::from(u8::from(live));
@@ -262,13 +291,42 @@ impl Clients {
         matched
     }
 
-    fn attempt(&self, pair: Pair, now: u64) -> Attempt {
+    fn attempt(&self, pair: Pair, way: Way, now: u64) -> Attempt {
         let record = self.find(&pair.id);
         let hashes = record.map_or_else(Vec::new, |record| {
             let hashes = record.hashes.iter().enumerate();
-            hashes.map(|(place, hash)| (Arc::clone(hash), record.is_live(place, now))).collect()
+            hashes
+                .map(|(place, hash)| (Arc::clone(hash), record.is_live(place, way, now)))
+                .collect()
         });
         Attempt { id: pair.id, secret: pair.secret, hashes }
+    }
+
+    /// The client that `assertion` proves at `now`, if it is the first time that it is shown.
+    ///
+    /// # Errors
+    /// [`TokenError::InvalidClient`]
+    pub(super) fn prove(
+        &self,
+        assertion: &Assertion,
+        expected: &Expected,
+        now: u64,
+    ) -> Result<(&Record, Proof), TokenError> {
+        let record = self.find(assertion.client());
+        let decoy = self.decoys.iter().find(|key| key.algorithm() == assertion.algorithm());
+        let proof = assertion.judge(record, decoy, expected, now);
+        match (record, proof) {
+            (None, _) => Err(Disbelief::Unknown),
+            (Some(record), _) if record.disabled => Err(Disbelief::Disabled),
+            (Some(_), None) => Err(Disbelief::Assertion),
+            (Some(record), Some(proof)) => Ok((record, proof)),
+        }
+        .map_err(TokenError::InvalidClient)
+    }
+
+    /// Every client.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Record> {
+        self.by_id.values()
     }
 
     fn disbelief(&self, pairs: &[Pair]) -> Disbelief {
@@ -281,9 +339,17 @@ impl Clients {
 }
 
 impl Record {
+    const fn allows(&self, way: Way) -> bool {
+        match way {
+            Way::Basic => self.methods.basic,
+            Way::Post => self.methods.post,
+        }
+    }
+
     /// Whether its hash at `place` may let anyone in.
-    fn is_live(&self, place: usize, now: u64) -> bool {
+    fn is_live(&self, place: usize, way: Way, now: u64) -> bool {
         !self.disabled
+            && self.allows(way)
             && self.hash_ends.get(place).is_some_and(|not_after| is_before(now, *not_after))
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
 
 use super::TokenError;
 use crate::identity::Scopes;
@@ -27,6 +28,12 @@ pub(super) struct Request {
     /// An empty one counts as a wrong secret, not as none: whoever sent it meant to prove something.
     pub(super) client_secret: Option<Secret<String>>,
     pub(super) scope: Option<String>,
+    /// RFC 8707: any number of them.
+    pub(super) resources: Vec<String>,
+    pub(super) assertion_type: Option<String>,
+    pub(super) assertion: Option<Secret<String>>,
+    /// What is asked about, or to be revoked.
+    pub(super) token: Option<Secret<String>>,
 }
 
 impl Format {
@@ -72,7 +79,8 @@ impl Request {
         let mut request = Self::default();
         let mut seen = HashSet::with_capacity(pairs.len());
         for (name, value) in &pairs {
-            if !seen.insert(name.as_str()) {
+            let repeatable = format == Format::Form && name == "resource";
+            if !seen.insert(name.as_str()) && !repeatable {
                 return Err(TokenError::Repeated);
             }
             let filled = || Some(value.clone()).filter(|value| !value.is_empty());
@@ -81,6 +89,10 @@ impl Request {
                 "client_id" => request.client_id = filled(),
                 "client_secret" => request.client_secret = Some(Secret::new(value.clone())),
                 "scope" => request.scope = filled(),
+                "resource" => request.resources.extend(filled()),
+                "client_assertion_type" => request.assertion_type = filled(),
+                "client_assertion" => request.assertion = filled().map(Secret::new),
+                "token" => request.token = filled().map(Secret::new),
                 _ => {}
             }
         }
@@ -106,6 +118,38 @@ impl Request {
         }
         Ok(asked)
     }
+}
+
+impl Request {
+    /// The audience of a token for a client that may have `allowed`: the resources that it asks for, each once; all if
+    /// it asks for none (RFC 8707 §2).
+    pub(super) fn audience(&self, allowed: &[String]) -> Result<Value, TokenError> {
+        let mut audience: Vec<&str> = Vec::new();
+        for resource in &self.resources {
+            if !is_absolute_uri(resource) || !allowed.contains(resource) {
+                return Err(TokenError::InvalidTarget);
+            }
+            if !audience.contains(&resource.as_str()) {
+                audience.push(resource);
+            }
+        }
+        if self.resources.is_empty() {
+            audience.extend(allowed.iter().map(String::as_str));
+        }
+        Ok(match audience.as_slice() {
+            [one] => Value::from(*one),
+            several => several.iter().copied().map(Value::from).collect(),
+        })
+    }
+}
+
+/// RFC 3986 §4.3: a scheme, and no fragment.
+fn is_absolute_uri(text: &str) -> bool {
+    let scheme = text.split_once(':').map(|(scheme, _)| scheme.as_bytes());
+    let is_scheme = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
+    scheme.is_some_and(|scheme| {
+        scheme.first().is_some_and(u8::is_ascii_alphabetic) && scheme.iter().all(is_scheme)
+    }) && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#')
 }
 
 /// Name and value pairs, in order.
@@ -295,6 +339,21 @@ mod tests {
         }
         assert!(json(b"{\0\"\0a\0").is_err());
         assert!(json(br#"{"scope":"a","unknown":"b"}"#).is_ok());
+    }
+
+    #[test]
+    fn resources_narrow_the_audience_and_unknown_ones_are_refused() {
+        let allowed = ["https://a.example/x".to_owned(), "urn:b".to_owned(), "plain".to_owned()];
+        let asked = |body: &str| form(body.as_bytes()).unwrap().audience(&allowed).ok();
+        assert_eq!(asked("").unwrap(), serde_json::json!(allowed));
+        assert_eq!(asked("resource=").unwrap(), serde_json::json!(allowed));
+        assert_eq!(asked("resource=urn:b").unwrap(), "urn:b");
+        let both = asked("resource=urn:b&resource=https://a.example/x&resource=urn:b");
+        assert_eq!(both.unwrap(), serde_json::json!(["urn:b", "https://a.example/x"]));
+        for bad in ["plain", "https://a.example/x%23f", "https://a.example", "urn:c", "%23", "/x"] {
+            assert_eq!(asked(&format!("resource=urn:b&resource={bad}")), None, "{bad}");
+        }
+        assert!(matches!(json(br#"{"resource":"a","resource":"b"}"#), Err(TokenError::Repeated)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Mints access tokens: JWTs after RFC 9068, signed by the key ring.
+//! Mints access tokens: JWTs after RFC 9068, signed by the key ring, and reference tokens, kept in the store.
 
 use std::time::Duration;
 
@@ -7,11 +7,16 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
 
+use super::TokenError;
 use super::client::Record;
-use crate::config::Settings;
+use super::grant::Request;
+use crate::config::{Settings, TokenFormat};
 use crate::identity::Scopes;
 use crate::keys::{KeyError, SigningKey};
+use crate::reference::{self, Kept};
+use crate::store::Store;
 
 /// Why no token was minted.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +33,11 @@ pub enum IssueError {
     /// A scope that the client may not have.
     #[error("the client may not have this scope; see its `scopes`")]
     Scope,
+    /// The client gets reference tokens.
+    #[error(
+        "the client gets reference tokens (format = \"opaque\"), which only the running gateway can keep: ask its token endpoint"
+    )]
+    Opaque,
     /// The random source failed.
     #[error("the random source failed")]
     Random(#[from] Unspecified),
@@ -41,6 +51,7 @@ struct Claims<'a> {
     issuer: &'a str,
     client: &'a Record,
     scopes: &'a Scopes,
+    audience: &'a Value,
     now: u64,
     expires_in: u64,
     token_id: &'a str,
@@ -52,7 +63,7 @@ impl Serialize for Claims<'_> {
         claims.serialize_entry("iss", self.issuer)?;
         claims.serialize_entry("sub", &self.client.id)?;
         claims.serialize_entry("client_id", &self.client.id)?;
-        claims.serialize_entry("aud", &self.client.audience)?;
+        claims.serialize_entry("aud", self.audience)?;
         if !self.scopes.is_empty() {
             claims.serialize_entry("scope", &format_args!("{}", self.scopes))?;
         }
@@ -74,6 +85,7 @@ pub(super) fn issue(
     issuer: &str,
     client: &Record,
     scopes: &Scopes,
+    audience: &Value,
     now: u64,
     expires_in: u64,
 ) -> Result<String, IssueError> {
@@ -81,7 +93,31 @@ pub(super) fn issue(
     rand::fill(&mut random)?;
     let token_id = URL_SAFE_NO_PAD.encode(random);
     let token_id = token_id.as_str();
-    Ok(key.sign(TYPE, &Claims { issuer, client, scopes, now, expires_in, token_id })?)
+    Ok(key.sign(TYPE, &Claims { issuer, client, scopes, audience, now, expires_in, token_id })?)
+}
+
+/// A reference token for `client`, kept in `store` until `expires_in` seconds from `now` have passed.
+pub(super) async fn refer(
+    store: &dyn Store,
+    client: &Record,
+    scopes: &Scopes,
+    audience: Value,
+    now: u64,
+    expires_in: u64,
+) -> Result<String, TokenError> {
+    let kept = Kept {
+        client_id: client.id.clone(),
+        scope: scopes.to_string(),
+        aud: audience,
+        iat: now,
+        exp: now.saturating_add(expires_in),
+        more: client.claims.clone(),
+    };
+    let (token, digest) = reference::make().map_err(IssueError::Random)?;
+    // Strings and numbers alone: there is nothing that cannot be written.
+    let record = serde_json::to_vec(&kept).unwrap_or_default();
+    store.put(digest, record.into(), kept.exp).await?;
+    Ok(token)
 }
 
 /// An access token for the client `id` of `settings`, as the token endpoint would issue it at `now`; with
@@ -103,6 +139,9 @@ pub fn mint(
         return Err(IssueError::Disabled);
     }
     let record = Record::new(client, token);
+    if record.format == TokenFormat::Opaque {
+        return Err(IssueError::Opaque);
+    }
     let scopes = match scope {
         None => record.scopes.clone(),
         Some(scope) => Scopes::parse(scope).map_err(|_| IssueError::Scope)?,
@@ -111,7 +150,8 @@ pub fn mint(
         return Err(IssueError::Scope);
     }
     let expires_in = expires_in.map_or(record.expires_in, |lifetime| lifetime.as_secs().max(1));
-    issue(token.keys.signing(), &token.issuer, &record, &scopes, now, expires_in)
+    let audience = Request::default().audience(&record.audience).unwrap_or_default();
+    issue(token.keys.signing(), &token.issuer, &record, &scopes, &audience, now, expires_in)
 }
 
 /// RFC 9068 §2.1.

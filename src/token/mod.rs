@@ -1,13 +1,18 @@
-//! The token service: step 4 of the walk. `POST /auth/token` (RFC 6749 §4.4) ends here. Shared by all workers;
-//! knows no bearer token and no route.
+//! The token service: step 4 of the walk. `POST /auth/token` (RFC 6749 §4.4) ends here, and so do the other endpoints of
+//! the gateway that are switched on: who asks about a token or revokes one (`status`), and what everybody may know
+//! (`published`). Shared by all workers; knows no route, and borrows the judge of tokens.
 //!
 //! The order of the answer is policy: what is malformed is told first, then the grant type, then the client,
 //! then the scope; so nobody learns of clients by what they get wrong elsewhere.
 
+mod assertion;
 mod client;
+mod error;
 mod grant;
 mod hashing;
 mod issue;
+mod published;
+mod status;
 mod throttle;
 
 use std::io;
@@ -20,9 +25,7 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
@@ -30,26 +33,97 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 pub use client::Disbelief;
+pub use error::TokenError;
 pub use issue::{IssueError, mint};
 
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::identity::Scopes;
+use crate::config::{Settings, TokenFormat};
+use crate::identity::{Principal, Scopes};
 use crate::keys::KeyRing;
 use crate::message::BodyError;
+use crate::reference::Bond;
+use crate::store::Store;
+use assertion::Expected;
 use client::{Clients, Presented};
 use grant::{Format, Request};
+use published::Documents;
 use throttle::Throttle;
 
 /// Answers at the token endpoint. One for all workers, and for one configuration.
 #[derive(Debug)]
 pub struct TokenService {
-    path: String,
+    /// A handful: looked through for every request.
+    paths: Vec<(String, Endpoint)>,
+    documents: Documents,
     issuer: String,
     keys: Arc<KeyRing>,
     clients: Clients,
+    /// What assertions must say.
+    expected: Expected,
+    store: Arc<dyn Store>,
     throttle: Throttle,
     clock: Clock,
+}
+
+/// What the gateway answers itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Endpoint {
+    /// Issues tokens (RFC 6749).
+    Token,
+    /// Tells of a token (RFC 7662).
+    Introspect,
+    /// Revokes a token (RFC 7009).
+    Revoke,
+    /// The public keys (RFC 7517).
+    Keys,
+    /// What the token service can do (RFC 8414).
+    ServerMetadata,
+    /// What a protected resource demands (RFC 9728); by its number in the configuration.
+    ResourceMetadata(usize),
+}
+
+impl Endpoint {
+    /// For the log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Token => "token",
+            Self::Introspect => "introspect",
+            Self::Revoke => "revoke",
+            Self::Keys => "jwks",
+            Self::ServerMetadata | Self::ResourceMetadata(_) => "metadata",
+        }
+    }
+}
+
+/// Who can say whether a token of ours is good, for whatever audience: lent by the gateway, for this module judges none.
+pub trait TokenJudge {
+    /// What there is to say of `token` at `now`. One that only becomes valid later counts `for_revocation`.
+    fn judge(&self, token: &str, now: u64, for_revocation: bool) -> impl Future<Output = Standing>;
+}
+
+/// What there is to say of a token.
+#[derive(Debug)]
+pub enum Standing {
+    /// It is good, and this is how it can be called back.
+    Good(Box<Principal>, Bond),
+    /// It is none, or no more.
+    Bad,
+    /// That cannot be told now.
+    Unknown,
+}
+
+/// One request to an endpoint.
+#[derive(Debug)]
+pub struct Asked<'r, B> {
+    /// Its method.
+    pub method: &'r Method,
+    /// Its fields.
+    pub headers: &'r HeaderMap,
+    /// Its body.
+    pub body: B,
+    /// Where it comes from.
+    pub address: IpAddr,
 }
 
 /// Why there is no token service although there should be.
@@ -63,7 +137,7 @@ pub enum StartError {
     Threads(#[from] io::Error),
 }
 
-/// An answer of the token endpoint, whole.
+/// An answer of an endpoint, whole.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Its status.
@@ -78,68 +152,6 @@ pub struct Answer {
     pub code: &'static str,
 }
 
-/// Why no token was issued.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// Another method than POST.
-    #[error("not POST")]
-    Method,
-    /// No content type that is read here, or more than one.
-    #[error("not a form and not JSON")]
-    ContentType,
-    /// A compressed body.
-    #[error("the body is encoded")]
-    ContentEncoding,
-    /// More than [`MAX_BODY`] bytes.
-    #[error("the body is too long")]
-    BodyTooLong,
-    /// It did not come in time.
-    #[error("the body is too slow")]
-    BodyTooSlow,
-    /// It broke off.
-    #[error("the body broke off")]
-    BodyBroken,
-    /// Bad percent-encoding, bad UTF-8, bad JSON.
-    #[error("the body is malformed")]
-    MalformedBody,
-    /// A parameter twice.
-    #[error("a parameter is there twice")]
-    Repeated,
-    /// No `grant_type`.
-    #[error("grant_type is missing")]
-    MissingGrantType,
-    /// No `client_id` or no `client_secret`, and no `Authorization`.
-    #[error("client_id or client_secret is missing")]
-    MissingClient,
-    /// Two `Authorization` fields.
-    #[error("two Authorization fields")]
-    TwoAuthorizations,
-    /// `Authorization` and a `client_secret`.
-    #[error("two ways of authentication")]
-    TwoMethods,
-    /// `Authorization` names another client than `client_id`.
-    #[error("two clients")]
-    TwoClients,
-    /// Not client credentials.
-    #[error("the grant type is not supported")]
-    UnsupportedGrantType,
-    /// Unknown, disabled, wrong secret.
-    #[error("the client is not believed")]
-    InvalidClient(Disbelief),
-    /// A scope that is none, or not for this client.
-    #[error("the scope is not for this client")]
-    InvalidScope,
-    /// Too many failures.
-    #[error("too many failures")]
-    Throttled(Duration),
-    /// Too many secrets to hash.
-    #[error("too many secrets to hash")]
-    Busy,
-    /// The token could not be made.
-    #[error("the token could not be made")]
-    Issue(#[from] IssueError),
-}
-
 struct Granted {
     token: String,
     expires_in: u64,
@@ -151,64 +163,98 @@ impl TokenService {
     ///
     /// # Errors
     /// [`StartError`] if the operating system denies randomness or threads.
-    pub fn new(settings: &Settings, clock: Clock) -> Result<Option<Arc<Self>>, StartError> {
+    pub fn new(
+        settings: &Settings,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Result<Option<Arc<Self>>, StartError> {
         let Some(token) = &settings.token else { return Ok(None) };
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
+        let clients = Clients::new(&settings.clients, token, key, &clock)?;
+        let audiences = std::iter::once(&token.issuer).chain(&token.url).cloned().collect();
         Ok(Some(Arc::new(Self {
-            path: token.path.clone(),
+            paths: published::paths(token),
+            documents: Documents::new(token, &clients),
             issuer: token.issuer.clone(),
             keys: Arc::clone(&token.keys),
-            clients: Clients::new(&settings.clients, token, key, &clock)?,
+            clients,
+            expected: Expected { audiences, leeway: token.leeway.as_secs() },
+            store,
             throttle: Throttle::new(),
             clock,
         })))
     }
 
-    /// Where it answers.
+    /// What answers at this path, if it is one of ours.
     #[must_use]
-    pub fn path(&self) -> &str {
-        &self.path
+    pub fn endpoint(&self, path: &str) -> Option<Endpoint> {
+        self.paths.iter().find(|(ours, _)| ours == path).map(|(_, endpoint)| *endpoint)
     }
 
-    /// Answers one request at [`TokenService::path`] from the client at `address`. It cannot fail, and
-    /// never waits longer for the body than [`BODY_TIMEOUT`]. Must run under tokio with its timer on.
+    /// Answers one request at `endpoint`. It cannot fail, and never waits longer for the body than
+    /// [`BODY_TIMEOUT`]. Must run under tokio with its timer on.
     pub async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
-        method: &Method,
-        headers: &HeaderMap,
-        body: B,
-        address: IpAddr,
+        endpoint: Endpoint,
+        asked: Asked<'_, B>,
+        judge: &impl TokenJudge,
     ) -> Answer {
         let mut client_id = None;
-        match self.grant(method, headers, body, address, &mut client_id).await {
-            Ok(granted) => granted.into_answer(client_id),
+        let answer = match endpoint {
+            Endpoint::Token => {
+                self.grant(asked, &mut client_id).await.map(|granted| granted.into_answer(None))
+            }
+            Endpoint::Introspect => self.introspect(asked, judge, &mut client_id).await,
+            Endpoint::Revoke => self.revoke(asked, judge, &mut client_id).await,
+            Endpoint::Keys | Endpoint::ServerMetadata | Endpoint::ResourceMetadata(_) => {
+                return self.documents.answer(endpoint, asked.method);
+            }
+        };
+        match answer {
+            Ok(answer) => Answer { client_id, ..answer },
             Err(error) => error.into_answer(client_id),
         }
     }
 
-    async fn grant<B: Body<Data = Bytes, Error = BodyError>>(
+    /// Reads a request, and who sends it; what it says is not looked at further.
+    async fn read<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
-        method: &Method,
-        headers: &HeaderMap,
-        body: B,
-        address: IpAddr,
-        client_id: &mut Option<String>,
-    ) -> Result<Granted, TokenError> {
-        if method != Method::POST {
+        asked: Asked<'_, B>,
+    ) -> Result<(Request, Presented), TokenError> {
+        if asked.method != Method::POST {
             return Err(TokenError::Method);
         }
-        let format = Format::of(headers)?;
-        let body = tokio::time::timeout(BODY_TIMEOUT, read(headers, body));
+        let format = Format::of(asked.headers)?;
+        let body = tokio::time::timeout(BODY_TIMEOUT, read(asked.headers, asked.body));
         let body = body.await.map_err(|_| TokenError::BodyTooSlow)??;
         let request = Request::read(format, &body)?;
-        let presented = Presented::read(headers, &request)?;
+        let presented = Presented::read(asked.headers, &request)?;
+        Ok((request, presented))
+    }
+
+    async fn grant<B: Body<Data = Bytes, Error = BodyError>>(
+        &self,
+        asked: Asked<'_, B>,
+        client_id: &mut Option<String>,
+    ) -> Result<Granted, TokenError> {
+        let address = asked.address;
+        let (request, presented) = self.read(asked).await?;
         request.check_grant_type()?;
         *client_id = self.clients.find(presented.id()).map(|client| client.id.clone());
         let client = self.believe(presented, address).await?;
         let scopes = request.scopes(&client.scopes)?;
+        let audience = request.audience(&client.audience)?;
         let (now, expires_in) = (self.clock.unix_seconds(), client.expires_in);
-        let token =
-            issue::issue(self.keys.signing(), &self.issuer, client, &scopes, now, expires_in)?;
+        let token = match client.format {
+            TokenFormat::Jwt => {
+                let (key, issuer) = (self.keys.signing(), &self.issuer);
+                issue::issue(key, issuer, client, &scopes, &audience, now, expires_in)?
+            }
+            TokenFormat::Opaque => {
+                let store = self.store.as_ref();
+                issue::refer(store, client, &scopes, audience, now, expires_in).await?
+            }
+        };
         Ok(Granted { token, expires_in, scopes })
     }
 
@@ -228,9 +274,10 @@ impl TokenService {
         };
         check()?;
         let result = match presented {
-            Presented::Pairs(pairs) => {
-                self.clients.authenticate(pairs, self.clock.unix_seconds()).await
+            Presented::Pairs(pairs, way) => {
+                self.clients.authenticate(pairs, way, self.clock.unix_seconds()).await
             }
+            Presented::Assertion(assertion) => self.prove(&assertion).await,
             Presented::Unusable | Presented::Nothing => {
                 Err(TokenError::InvalidClient(Disbelief::Unreadable))
             }
@@ -241,6 +288,17 @@ impl TokenService {
             self.throttle.failed(&id, address, self.clock.monotonic());
         }
         result
+    }
+
+    /// The client that an assertion proves; once.
+    async fn prove(&self, assertion: &assertion::Assertion) -> Result<&client::Record, TokenError> {
+        let now = self.clock.unix_seconds();
+        let (client, proof) = self.clients.prove(assertion, &self.expected, now)?;
+        if self.store.once(proof.key, proof.ends).await? {
+            Ok(client)
+        } else {
+            Err(TokenError::InvalidClient(Disbelief::Replay))
+        }
     }
 }
 
@@ -296,120 +354,6 @@ impl Granted {
     }
 }
 
-impl TokenError {
-    /// Status and `error` (RFC 6749 §5.2).
-    #[must_use]
-    pub const fn wire(&self) -> (StatusCode, &'static str) {
-        match self {
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "invalid_request"),
-            Self::BodyTooLong => (StatusCode::PAYLOAD_TOO_LARGE, "invalid_request"),
-            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "invalid_request"),
-            Self::ContentType
-            | Self::ContentEncoding
-            | Self::BodyBroken
-            | Self::MalformedBody
-            | Self::Repeated
-            | Self::MissingGrantType
-            | Self::MissingClient
-            | Self::TwoAuthorizations
-            | Self::TwoMethods
-            | Self::TwoClients => (StatusCode::BAD_REQUEST, "invalid_request"),
-            Self::UnsupportedGrantType => (StatusCode::BAD_REQUEST, "unsupported_grant_type"),
-            Self::InvalidClient(_) => (StatusCode::UNAUTHORIZED, "invalid_client"),
-            Self::InvalidScope => (StatusCode::BAD_REQUEST, "invalid_scope"),
-            Self::Throttled(_) => (StatusCode::TOO_MANY_REQUESTS, "temporarily_unavailable"),
-            Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable"),
-            Self::Issue(_) => (StatusCode::INTERNAL_SERVER_ERROR, "server_error"),
-        }
-    }
-
-    /// A stable name for the log, which may say more than the client learns.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Method => "method_not_allowed",
-            Self::ContentType => "unsupported_content_type",
-            Self::ContentEncoding => "content_encoding",
-            Self::BodyTooLong => "body_too_long",
-            Self::BodyTooSlow => "body_too_slow",
-            Self::BodyBroken => "body_broken",
-            Self::MalformedBody => "malformed_body",
-            Self::Repeated => "repeated_parameter",
-            Self::MissingGrantType => "missing_grant_type",
-            Self::MissingClient => "missing_client",
-            Self::TwoAuthorizations => "repeated_credential",
-            Self::TwoMethods => "two_methods",
-            Self::TwoClients => "two_clients",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-            Self::InvalidClient(Disbelief::Unreadable) => "malformed_credential",
-            Self::InvalidClient(Disbelief::Unknown) => "unknown_client",
-            Self::InvalidClient(Disbelief::Disabled) => "disabled_client",
-            Self::InvalidClient(Disbelief::Secret) => "wrong_secret",
-            Self::InvalidScope => "invalid_scope",
-            Self::Throttled(_) => "throttled",
-            Self::Busy => "busy",
-            Self::Issue(_) => "issue_failed",
-        }
-    }
-
-    /// The `error_description`: a constant in the characters of RFC 6749 §5.2.
-    const fn description(&self) -> &'static str {
-        match self {
-            Self::Method => "use POST",
-            Self::ContentType => {
-                "use one Content-Type, application/x-www-form-urlencoded or application/json, in UTF-8"
-            }
-            Self::ContentEncoding => "send the body without a Content-Encoding",
-            Self::BodyTooLong => "the body is longer than 8 KiB",
-            Self::BodyTooSlow => "the body took too long",
-            Self::BodyBroken => "the body broke off",
-            Self::MalformedBody => "the body is malformed",
-            Self::Repeated => "a parameter is there more than once",
-            Self::MissingGrantType => "grant_type is missing",
-            Self::MissingClient => "client_id or client_secret is missing",
-            Self::TwoAuthorizations => "there is more than one Authorization field",
-            Self::TwoMethods => "use the Authorization field or client_secret, not both",
-            Self::TwoClients => "client_id is another than that of the Authorization field",
-            Self::UnsupportedGrantType => "use grant_type client_credentials",
-            Self::InvalidClient(_) => "the client is unknown or its secret is wrong",
-            Self::InvalidScope => "the client may not have this scope",
-            Self::Throttled(_) => "too many failed attempts, try again later",
-            Self::Busy => "too many requests at once, try again later",
-            Self::Issue(_) => "the token could not be made",
-        }
-    }
-
-    /// Seconds after which the same request may do better.
-    fn retry_after(&self) -> Option<u64> {
-        match self {
-            Self::Throttled(wait) => Some(wait.as_secs().saturating_add(1)),
-            Self::Busy => Some(BUSY_SECONDS),
-            _ => None,
-        }
-    }
-
-    fn into_answer(self, client_id: Option<String>) -> Answer {
-        #[derive(Serialize)]
-        struct Failure {
-            error: &'static str,
-            error_description: &'static str,
-        }
-        let (status, error) = self.wire();
-        let mut headers = common_headers();
-        if matches!(self, Self::Method) {
-            headers.insert(ALLOW, HeaderValue::from_static("POST"));
-        }
-        if matches!(self, Self::InvalidClient(_)) {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
-        }
-        if let Some(seconds) = self.retry_after() {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        let failure = Failure { error, error_description: self.description() };
-        Answer { status, headers, body: json(&failure), client_id, code: self.code() }
-    }
-}
-
 /// Nothing that is said here may be kept (RFC 6749 §5.1).
 fn common_headers() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(6);
@@ -428,10 +372,6 @@ fn json(value: &impl Serialize) -> Bytes {
 pub const MAX_BODY: usize = 8 * 1024;
 /// How long a body may take.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// RFC 7617: of the same realm as the Bearer challenge of the gateway.
-const CHALLENGE: &str = "Basic realm=\"tollgate\"";
-/// By then the queue of secrets to hash has emptied.
-const BUSY_SECONDS: u64 = 1;
 
 #[cfg(test)]
 mod tests;

@@ -19,12 +19,13 @@ use jsonwebtoken::dangerous::insecure_decode_claims;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
-use super::{Answer, TokenService, mint};
+use super::{Answer, Asked, Endpoint, Standing, TokenJudge, TokenService, mint};
 use crate::clock::Clock;
 use crate::config::{ClientSecret, SecretKind, Settings};
 use crate::identity::Scopes;
 use crate::message::BodyError;
 use crate::secret::Secret;
+use crate::store::MemoryStore;
 use crate::testing::{AUDIENCE, CLIENT, CLIENT_SECRET, ISSUER, client, settings, sha256};
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -39,8 +40,33 @@ struct Call {
     address: IpAddr,
 }
 
+/// Nobody asks about a token here.
+struct NoJudge;
+
+impl TokenJudge for NoJudge {
+    async fn judge(&self, _: &str, _: u64, _: bool) -> Standing {
+        Standing::Unknown
+    }
+}
+
 fn service(settings: &Settings) -> Arc<TokenService> {
-    TokenService::new(settings, Clock::system()).unwrap().unwrap()
+    service_at(settings, &Clock::system())
+}
+
+fn service_at(settings: &Settings, clock: &Clock) -> Arc<TokenService> {
+    let store = Arc::new(MemoryStore::new(clock.clone()));
+    TokenService::new(settings, store, clock.clone()).unwrap().unwrap()
+}
+
+async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
+    service: &TokenService,
+    method: &Method,
+    headers: &HeaderMap,
+    body: B,
+    address: IpAddr,
+) -> Answer {
+    let asked = Asked { method, headers, body, address };
+    service.answer(Endpoint::Token, asked, &NoJudge).await
 }
 
 fn call() -> Call {
@@ -86,7 +112,7 @@ impl Call {
 
     async fn send(self) -> Answer {
         let body = Full::new(Bytes::from(self.body)).map_err(|never| match never {});
-        self.service.answer(&self.method, &self.headers, body, self.address).await
+        answer(&self.service, &self.method, &self.headers, body, self.address).await
     }
 
     async fn form(self, body: &str) -> Answer {
@@ -308,7 +334,7 @@ async fn two_secrets_are_good_while_one_is_rotated_until_its_end() {
     let mut settings = settings();
     let old = ClientSecret { not_after: Some(clock.unix_seconds() + 100), ..sha256("old") };
     settings.clients[0].secrets = vec![old, sha256("new")];
-    let service = TokenService::new(&settings, clock.clone()).unwrap().unwrap();
+    let service = service_at(&settings, &clock);
     let status = async |secret| call_of(&service).form(&pair(CLIENT, secret)).await.status.as_u16();
     assert_eq!((status("old").await, status("new").await), (200, 200));
     clock.advance(101);
@@ -449,12 +475,24 @@ impl Body for Endless {
 async fn t73_bodies_without_end_are_cut() {
     let Call { service, method, mut headers, address, .. } = call();
     let body = Endless(Some(Rc::new(Bytes::from_static(&[b'a'; 1024]))));
-    assert_refused(&service.answer(&method, &headers, body, address).await, 413, "invalid_request");
+    assert_refused(
+        &answer(&service, &method, &headers, body, address).await,
+        413,
+        "invalid_request",
+    );
     let body = Endless(None);
-    assert_refused(&service.answer(&method, &headers, body, address).await, 408, "invalid_request");
+    assert_refused(
+        &answer(&service, &method, &headers, body, address).await,
+        408,
+        "invalid_request",
+    );
     headers.insert("content-length", HeaderValue::from_static("100000000000"));
     let body = Endless(None);
-    assert_refused(&service.answer(&method, &headers, body, address).await, 413, "invalid_request");
+    assert_refused(
+        &answer(&service, &method, &headers, body, address).await,
+        413,
+        "invalid_request",
+    );
 }
 
 #[tokio::test]
@@ -535,7 +573,7 @@ async fn human_secrets_are_compared_by_argon2() {
     settings.clients.push(client("human", vec![argon2("correct horse"), ended]));
     settings.clients.push(client("gone", vec![argon2("correct horse")]));
     settings.clients[2].disabled = true;
-    let service = TokenService::new(&settings, clock.clone()).unwrap().unwrap();
+    let service = service_at(&settings, &clock);
     let status = async |id, secret| call_of(&service).form(&pair(id, secret)).await.status.as_u16();
     assert_eq!(status("human", "correct horse").await, 200);
     assert_eq!(status("human", "correct horse").await, 200);
@@ -579,7 +617,11 @@ async fn guesses_in_parallel_are_no_way_around_the_throttle() {
 fn without_a_token_table_there_is_no_service() {
     let mut settings = settings();
     settings.token = None;
-    assert!(TokenService::new(&settings, Clock::system()).unwrap().is_none());
+    assert!(
+        TokenService::new(&settings, Arc::new(MemoryStore::new(Clock::system())), Clock::system())
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]

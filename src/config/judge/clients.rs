@@ -7,9 +7,9 @@ use argon2::{Params, Version};
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Map, Value as Json};
 
-use super::Desk;
 use super::secrets::{Found, Search, Written, choose, find, placeholder};
-use super::token::{base64, hex, texts};
+use super::token::{self, base64, hex, texts};
+use super::{Desk, client_keys};
 use crate::config::excerpt::printable;
 use crate::config::node::Place;
 use crate::config::raw;
@@ -41,15 +41,20 @@ fn client(number: usize, raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Clien
         desk.report.error(raw.place, "this client has no `id`", "add id = \"its client_id\"");
     }
     let id = raw.id.as_ref().and_then(|id| client_id(id, desk));
+    let keys = client_keys::keys(raw, desk);
     let secrets = secrets(number, raw, desk);
+    let methods = client_keys::methods(raw, desk);
     let scopes = raw.scopes.as_ref().and_then(|scopes| self::scopes(&scopes.value, desk));
     let claims = raw.claims.as_ref().and_then(|claims| self::claims(&claims.value, desk));
     Some(Client {
         id: id?,
         secrets: secrets?,
+        keys: keys?,
+        methods: methods?,
         scopes: scopes?,
         audience: raw.audience.as_ref().map(|audience| texts(&audience.value.0)),
         expires_in: raw.expires_in.as_ref().map(|expires_in| expires_in.value.0),
+        format: raw.format.as_ref().map(|format| token::format(format.value)),
         claims: claims?,
         disabled: raw.disabled.as_ref()?.value,
     })
@@ -129,7 +134,8 @@ fn secrets(number: usize, raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Vec<
     }
     let disabled = raw.disabled.as_ref().is_none_or(|disabled| disabled.value);
     let list_is_faulty = list.is_none();
-    if found.is_empty() && !disabled && !list_is_faulty {
+    let has_key = raw.given.has("public_key_file") || raw.given.has("jwks_file");
+    if found.is_empty() && !disabled && !list_is_faulty && !has_key {
         desk.report.error(
             raw.place,
             "this client has no secret",
@@ -315,7 +321,7 @@ fn claims(written: &Entries<Anything>, desk: &mut Desk<'_>) -> Option<Map<String
     all_good.then_some(claims)
 }
 
-const HOLDERS: [&str; 4] = ["secret", "secret_file", "secret_hash", "secret_hash_file"];
+pub(super) const HOLDERS: [&str; 4] = ["secret", "secret_file", "secret_hash", "secret_hash_file"];
 
 /// What a token of ours means by itself; a client must not be able to say otherwise.
 const REGISTERED: [&str; 12] =

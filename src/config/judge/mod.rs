@@ -1,10 +1,13 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
+mod client_keys;
 mod clients;
+mod endpoints;
 mod identity;
 mod issuers;
 mod listeners;
 mod secrets;
+mod store;
 mod token;
 mod upstream;
 
@@ -51,6 +54,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .and_then(|issuers| issuers::issuers(&issuers.value, raw.token.as_ref(), desk));
     let identity =
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
     listeners::apart(raw, upstream.as_ref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
@@ -67,6 +71,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         clients: clients?,
         issuers: issuers?,
         identity: identity?,
+        store: store?,
         admin: match admin {
             Some(admin) => Some(admin?),
             None => None,

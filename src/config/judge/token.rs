@@ -6,20 +6,22 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use jsonwebtoken::Algorithm;
 
-use super::Desk;
 use super::secrets::{Found, Search, Written, choose, find, placeholder};
+use super::{Desk, endpoints};
 use crate::config::excerpt::printable;
 use crate::config::raw;
-use crate::config::settings::Token;
+use crate::config::settings::{Token, TokenFormat};
 use crate::config::shape::At;
-use crate::config::value::{FilePath, Text, algorithm_name};
+use crate::config::value::{self, FilePath, Text, algorithm_name};
 use crate::keys::{KeyError, KeyRing, SigningKey, VerifyingKey};
 use crate::secret::Secret;
 
 /// `[token]`.
 pub(super) fn token(raw: &raw::Token, desk: &mut Desk<'_>) -> Option<Token> {
     required(raw, desk);
-    let path = raw.path.as_ref().and_then(|path| token_path(path, desk));
+    let path = raw.path.as_ref().and_then(|path| endpoints::path("path", path, desk));
+    let url = endpoints::url_of(raw, path.as_deref());
+    let endpoints = endpoints::endpoints(raw, path.as_deref(), desk);
     let signing = signing_key(raw, desk);
     let extra: Vec<&At<raw::ExtraKey>> = [&raw.previous_keys, &raw.next_keys]
         .into_iter()
@@ -56,12 +58,23 @@ pub(super) fn token(raw: &raw::Token, desk: &mut Desk<'_>) -> Option<Token> {
         types: types.value.iter().map(|typ| token_type(&typ.value.0)).collect(),
         leeway: raw.leeway.as_ref()?.value.0,
         scope_claims: texts(&claims.value),
+        format: format(raw.format.as_ref()?.value),
+        url,
+        endpoints: endpoints?,
     })
 }
 
 /// The texts without their places.
 pub(super) fn texts(items: &[At<Text>]) -> Vec<String> {
     items.iter().map(|item| item.value.0.clone()).collect()
+}
+
+/// The same word in the file and in the program.
+pub(super) const fn format(format: value::TokenFormat) -> TokenFormat {
+    match format {
+        value::TokenFormat::Jwt => TokenFormat::Jwt,
+        value::TokenFormat::Opaque => TokenFormat::Opaque,
+    }
 }
 
 fn required(raw: &raw::Token, desk: &mut Desk<'_>) {
@@ -73,21 +86,6 @@ fn required(raw: &raw::Token, desk: &mut Desk<'_>) {
         let mend = "add audience = \"https://api.example.com\": the API that the tokens are for";
         desk.report.error(raw.place, "[token] has no `audience`", mend);
     }
-}
-
-/// A path that every server reads alike.
-fn token_path(path: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
-    let text = &path.value.0;
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
-    let odd_segment = |segment: &str| matches!(segment, "" | "." | "..");
-    let good = text.len() <= LONGEST_PATH
-        && text.strip_prefix('/').is_some_and(|rest| !rest.split('/').any(odd_segment))
-        && text.bytes().all(is_plain);
-    if !good {
-        let reason = "`path` is no plain path: it begins with / and has letters, digits and - . _ ~ between slashes";
-        desk.report.error(path.place, reason, "write a path such as \"/auth/token\"");
-    }
-    good.then(|| text.clone())
 }
 
 /// As it is compared: in lower case and without `application/` (RFC 7515 §4.1.9); empty is absent.
@@ -318,4 +316,3 @@ fn ring(
 pub(super) const MOST_KEY_BYTES: u64 = 64 << 10;
 /// Keys in a rotation; a token without a `kid` may be tried with each.
 const MOST_KEYS: usize = 16;
-const LONGEST_PATH: usize = 256;

@@ -58,7 +58,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 66] = [
+const CHANGES: [(&str, &str); 77] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -87,6 +87,11 @@ const CHANGES: [(&str, &str); 66] = [
     ("token.types", "[\"b\"]"),
     ("token.leeway", "11"),
     ("token.scope_claims", "[\"b\"]"),
+    ("token.format", "\"opaque\""),
+    ("token.endpoints.jwks", "\"/b\""),
+    ("token.endpoints.introspect", "\"/b\""),
+    ("token.endpoints.revoke", "\"/b\""),
+    ("token.endpoints.metadata", "true"),
     ("clients.0.id", "\"b\""),
     ("clients.0.secret", "\"V7bNcT4mQ9zXw2Lk\""),
     ("clients.0.secret_file", "\"missing\""),
@@ -122,8 +127,14 @@ const CHANGES: [(&str, &str); 66] = [
     ("issuers.0.token_prefix", "\"b\""),
     ("issuers.0.when", "\"request.path == '/b'\""),
     ("issuers.0.allow_http", "true"),
+    ("clients.0.format", "\"opaque\""),
+    ("clients.0.authentication", "[\"client_secret_basic\"]"),
+    ("clients.0.public_key_file", "\"missing\""),
+    ("clients.0.jwks_file", "\"missing\""),
+    ("clients.0.algorithm", "\"ES256\""),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
+    ("store.url", "\"file:b\""),
     ("admin.listen", "\"127.0.0.1:82\""),
     ("log.format", "\"json\""),
     ("log.level", "\"warn\""),
