@@ -29,6 +29,7 @@ pub mod config;
 pub mod keys;
 
 pub mod clock;
+pub mod condition;
 pub mod identity;
 pub mod net;
 pub mod secret;
