@@ -1,7 +1,7 @@
 //! tollgate: an authenticating reverse proxy that issues the tokens it asks for.
 //!
 //! The way of a request, module by module: [`server`] accepts a connection and reads heads ([`http1`], into the words
-//! of [`message`]); [`gateway`] judges ([`auth`]) and either answers itself ([`token`]) or forwards ([`upstream`], over
+//! of [`message`]); [`gateway`] finds the policy that it meets ([`route`]), judges ([`auth`]) and either answers itself ([`token`]) or forwards ([`upstream`], over
 //! connections that [`dial`] opens); [`observe`] tells what happened. [`cli`] stands above all, [`config`] and [`keys`]
 //! below. Uses point downwards only: `tests/architecture.rs` holds the order.
 
@@ -12,6 +12,8 @@ pub mod server;
 pub mod gateway;
 
 pub mod upstream;
+
+pub mod route;
 
 pub mod auth;
 pub mod token;

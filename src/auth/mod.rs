@@ -1,7 +1,9 @@
-//! Who is asking: step 5 of the walk. Takes the credential of a request and says whom it speaks for. Does not
-//! know routes or policy, and does not issue tokens.
+//! Who is asking, and whether that is enough: steps 5 and 6 of the walk. Takes the credential of a request and says
+//! whom it speaks for; takes a policy and says whether that caller passes. Does not know routes, and does not issue
+//! tokens.
 //!
-//! `bearer` finds the credential, `jwt` judges it, `cache` remembers the verdict, `denied` names every way to fail.
+//! `bearer` finds the credential, `jwt` judges it, `cache` remembers the verdict, `policy` and `authorize` judge the
+//! caller, `denied` names every way to fail.
 
 mod authorize;
 mod bearer;
@@ -10,16 +12,18 @@ mod denied;
 mod identity;
 mod json;
 mod jwt;
+mod policy;
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use authorize::{Passage, Permitted, authorize};
+pub use authorize::{Demand, Passage, Permitted, authorize};
 pub use bearer::{Credential, credential};
 pub use denied::{Check, Claim, Denied};
 pub use jwt::{Judge, Observer};
+pub use policy::{Params, Policy, Requirement, request_names};
 
 use crate::config::Settings;
 use crate::identity::Principal;
@@ -29,7 +33,9 @@ use cache::Cache;
 /// `Authenticator`, which starts with nothing remembered.
 pub struct Authenticator {
     judge: Option<Judge>,
-    headers: Box<[(HeaderName, String)]>,
+    /// The sets of identity headers, as `Settings::identity_sets` has them.
+    headers: Box<[Vec<(HeaderName, String)>]>,
+    keep_claims: bool,
     cache: RefCell<Cache>,
 }
 
@@ -49,9 +55,28 @@ pub enum Authentication {
 pub struct Caller {
     /// Whom the token speaks for.
     pub principal: Principal,
-    /// The identity headers, ready to be set. A name that is configured and not here has no value for this
-    /// caller, and must not reach the upstream at all.
-    pub identity: Vec<(HeaderName, HeaderValue)>,
+    /// The identity headers, ready to be set: [identity]'s, then those of each route that has its own.
+    identity: Box<[Result<Vec<(HeaderName, HeaderValue)>, Denied>]>,
+}
+
+impl Caller {
+    /// The identity headers of one set, ready to be set. A name that is configured and not here has no value for
+    /// this caller, and must not reach the upstream at all.
+    ///
+    /// # Errors
+    /// [`Denied::Unspeakable`] where a claim cannot be said in a header.
+    pub fn identity(&self, set: usize) -> Result<&[(HeaderName, HeaderValue)], Denied> {
+        match self.identity.get(set) {
+            Some(Ok(headers)) => Ok(headers),
+            Some(Err(denied)) => Err(*denied),
+            None => Err(Denied::Unspeakable),
+        }
+    }
+
+    #[cfg(test)]
+    fn of(principal: Principal) -> Self {
+        Self { principal, identity: Box::new([Ok(Vec::new())]) }
+    }
 }
 
 impl Authenticator {
@@ -60,7 +85,8 @@ impl Authenticator {
     pub fn new(settings: &Settings) -> Self {
         let judge = Judge::new(settings);
         let cache = RefCell::new(Cache::new(judge.as_ref().map_or(0, Judge::leeway)));
-        Self { judge, headers: settings.identity.headers.clone().into(), cache }
+        let headers = settings.identity_sets().into_iter().map(<[_]>::to_vec).collect();
+        Self { judge, headers, keep_claims: settings.need_claims(), cache }
     }
 
     /// Who sends a request with these headers at `now`, seconds since 1970.
@@ -87,7 +113,9 @@ impl Authenticator {
             return Ok(caller);
         }
         let mut caller = judge_caller(judge, &self.headers, token, now, &mut ())?;
-        caller.principal.claims = serde_json::Map::new(); // nothing asks for them any more, and they weigh most
+        if !self.keep_claims {
+            caller.principal.claims = serde_json::Map::new(); // no policy asks for them, and they weigh most
+        }
         let caller = Rc::new(caller);
         self.cache.borrow_mut().insert(token.as_bytes(), &caller);
         Ok(caller)
@@ -110,13 +138,20 @@ impl Authenticator {
 
 fn judge_caller(
     judge: &Judge,
-    headers: &[(HeaderName, String)],
+    headers: &[Vec<(HeaderName, String)>],
     token: &str,
     now: u64,
     observer: &mut impl Observer,
 ) -> Result<Caller, Denied> {
     let principal = judge.judge(token, now, observer)?;
-    let identity = identity::headers(&principal, headers)?;
+    let mut identity = Vec::with_capacity(headers.len());
+    for (set, headers) in headers.iter().enumerate() {
+        match identity::headers(&principal, headers) {
+            Err(denied) if set == 0 => return Err(denied),
+            headers => identity.push(headers), // a route's own set concerns that route alone
+        }
+    }
+    let identity = identity.into();
     observer.passed(Check::Identity);
     Ok(Caller { principal, identity })
 }

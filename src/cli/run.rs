@@ -44,6 +44,7 @@ pub(super) fn serve(settings: Settings, ready: impl FnOnce(&Running)) -> ExitCod
                 connections = totals.connections,
                 requests = totals.requests,
                 refused = totals.refused,
+                reported = totals.reported,
                 upstream_failures = totals.upstream_failures,
                 aborted = totals.aborted,
                 panics = totals.panics,

@@ -17,6 +17,7 @@ mod layers;
 mod load;
 mod mask;
 mod node;
+mod pattern;
 mod raw;
 mod report;
 mod schema;
@@ -29,10 +30,12 @@ mod tests;
 
 pub use fault::{Fault, Faults, Severity};
 pub use load::{Loaded, NotFound, Sources, find_file, load};
+pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use settings::{
-    Admin, AuthorizationHeader, Client, ClientSecret, Identity, Listen, Log, Origin, OriginAddress,
-    SecretKind, Server, Settings, Token, Upstream, UpstreamTls,
+    Admin, AuthorizationHeader, Client, ClientSecret, Demands, Identity, Listen, Log, Origin,
+    OriginAddress, Policy, Protect, Route, SecretKind, Server, Settings, Token, Upstream,
+    UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

@@ -73,6 +73,12 @@ macro_rules! choice {
 choice! {
     /// What becomes of `Authorization`.
     Authorization { "forward" => Forward, "remove" => Remove }
+    /// What needs a token.
+    Protect { "mutating" => Mutating, "all" => All, "none" => None }
+    /// What a route is.
+    RouteAccess { "public" => Public, "protected" => Protected, "deny" => Deny }
+    /// Whether a refusal is carried out.
+    Mode { "enforce" => Enforce, "report" => Report }
     /// How the log looks.
     LogFormat { "text" => Text, "json" => Json }
 }

@@ -11,12 +11,13 @@ use ipnet::IpNet;
 
 pub use refusal::Refusal;
 
-use crate::auth::{Authenticator, Permitted, authorize};
+use crate::auth::{Authentication, Authenticator, Denied, Permitted, authorize};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Record, RequestIds};
+use crate::observe::{Decision, Record, RequestIds, RouteName};
+use crate::route::Routes;
 use crate::token::TokenService;
 use crate::upstream::Upstream;
 
@@ -27,6 +28,7 @@ pub struct Gateway {
     trusted_proxies: Vec<IpNet>,
     max_body_size: Option<u64>,
     tokens: Option<Arc<TokenService>>,
+    routes: Routes,
     authenticator: Authenticator,
     upstream: Upstream,
 }
@@ -55,6 +57,10 @@ impl Gateway {
             ids: RequestIds::new(seed),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             max_body_size: settings.server.max_body_size,
+            routes: Routes::new(
+                settings,
+                tokens.iter().map(|tokens| tokens.path().to_owned()).collect(),
+            ),
             tokens,
             authenticator: Authenticator::new(settings),
             upstream: Upstream::new(settings, clock.clone())?,
@@ -130,20 +136,39 @@ impl Gateway {
         {
             return Ok(Verdict::Own(Arc::clone(tokens), request));
         }
-        let protected = is_protected(&request);
-        let authentication =
-            self.authenticator.authenticate(&request.headers, self.clock.unix_seconds());
-        let permitted = authorize(request, protected, authentication)?;
-        (record.decision, record.reason) = match (protected, permitted.caller()) {
-            (true, _) => (Decision::Allowed, "valid_token"),
-            (false, Some(_)) => (Decision::Open, "valid_token"),
-            (false, None) => (Decision::Open, "open_method"),
-        };
-        record.client_id = permitted
-            .caller()
-            .and_then(|caller| caller.principal.client_id.as_deref())
-            .map(Into::into);
+        let now = self.clock.unix_seconds();
+        let authentication = self.authenticator.authenticate(&request.headers, now);
+        if let Ok(Authentication::Caller(caller)) = &authentication {
+            record.client_id = caller.principal.client_id.as_deref().map(Into::into);
+        }
+        let permitted = self.permit(request, authentication, now, record)?;
         Ok(Verdict::Forward(permitted))
+    }
+
+    /// Finds the policy that a request meets, and judges by it.
+    fn permit(
+        &self,
+        request: Request,
+        authentication: Result<Authentication, Denied>,
+        now: u64,
+        record: &mut Record,
+    ) -> Result<Permitted, Refusal> {
+        let choice = self.routes.choose(&request)?;
+        let rule = choice.rule;
+        record.route = rule.name.clone();
+        let guarded = rule.policy.guards(&request);
+        let demand = choice.demand(now);
+        let permitted = authorize(request, &demand, authentication, &mut |_| {})
+            .map_err(|denied| Refusal::of(denied, &rule.policy))?;
+        (record.decision, record.reason) = match (permitted.reported(), guarded, permitted.caller())
+        {
+            (Some(denied), ..) => (Decision::Reported, denied.code()),
+            (None, true, _) => (Decision::Allowed, "valid_token"),
+            (None, false, Some(_)) => (Decision::Open, "valid_token"),
+            (None, false, None) if rule.pattern.is_some() => (Decision::Open, "open_route"),
+            (None, false, None) => (Decision::Open, "open_method"),
+        };
+        Ok(permitted)
     }
 
     /// What may enter at all. The head has been read strictly by now; this is what is refused by what it says.
@@ -166,7 +191,7 @@ impl Gateway {
     }
 
     async fn own(&self, tokens: &TokenService, request: Request, record: &mut Record) -> Response {
-        (record.route, record.decision) = ("token", Decision::Own);
+        (record.route, record.decision) = (RouteName::Fixed("token"), Decision::Own);
         let address =
             record.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let answer = tokens.answer(&request.method, &request.headers, request.body, address).await;
@@ -179,13 +204,6 @@ impl Gateway {
     pub fn tidy(&self) {
         self.upstream.tidy();
     }
-}
-
-/// Whether a request could change something: every method but GET, HEAD and OPTIONS, known or not, and every
-/// request for another protocol.
-fn is_protected(request: &Request) -> bool {
-    request.upgrade.is_some()
-        || !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
 
 /// How often the request has been through a gateway of this name.

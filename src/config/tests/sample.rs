@@ -34,7 +34,7 @@ fn the_sample_file_names_every_key_there_is() {
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
         let in_a_list =
-            ["previous_keys.", "next_keys.", "secrets."].iter().any(|list| path.contains(list));
+            ["previous_keys.", "next_keys.", "secrets.", "routes.identity."].iter().any(|list| path.contains(list));
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -57,7 +57,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 44] = [
+const CHANGES: [(&str, &str); 61] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -99,6 +99,23 @@ const CHANGES: [(&str, &str); 44] = [
     ("clients.0.expires_in", "11"),
     ("clients.0.claims.*", "{ b = 1 }"),
     ("clients.0.disabled", "true"),
+    ("access.protect", "\"all\""),
+    ("access.all_of", "[\"b\"]"),
+    ("access.any_of", "[\"b\"]"),
+    ("access.mode", "\"report\""),
+    ("routes.0.path", "\"/b\""),
+    ("routes.0.host", "\"b\""),
+    ("routes.0.methods", "[\"PUT\"]"),
+    ("routes.0.name", "\"b\""),
+    ("routes.0.access", "\"protected\""),
+    ("routes.0.all_of", "[\"b\"]"),
+    ("routes.0.any_of", "[\"b\"]"),
+    ("routes.0.clients", "[\"ci\"]"),
+    ("routes.0.issuers", "[\"own\"]"),
+    ("routes.0.claims.*", "{ b = [\"c\"] }"),
+    ("routes.0.when", "\"now > 1\""),
+    ("routes.0.mode", "\"report\""),
+    ("routes.0.identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("admin.listen", "\"127.0.0.1:82\""),
@@ -156,6 +173,8 @@ fn every_key_of_a_rotation_changes_something() {
 fn base() -> toml::Table {
     let mut base: toml::Table = SMALL.parse().unwrap();
     set(&mut base, "upstream.url", "\"https://a\"");
+    let routes: toml::Table = "routes = [{ path = \"/a\" }]".parse().unwrap();
+    base.extend(routes);
     base
 }
 
