@@ -121,7 +121,7 @@ pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Re
         headers,
         expects_continue: false,
         body: Body::Empty,
-        peer: Rc::new(Peer { address: None, trusted: false, https: false }),
+        peer: Rc::new(Peer::new(None, false, false)),
         interim: None,
     }
 }

@@ -97,7 +97,7 @@ fn route(
     let methods = raw.methods.as_ref().map(|methods| self::methods(&methods.value, desk));
     let own = demands(raw, path.as_ref(), names, desk);
     let identity = raw.identity.as_ref().map(|identity| route_identity(&identity.value, desk));
-    let policy = policy(raw, own?, access?, desk);
+    let policy = policy(raw, own?, access, desk);
     let path = path?;
     Some(Route {
         name: raw.name.as_ref().map_or_else(|| path.to_string(), |name| name.value.0.clone()),
@@ -267,8 +267,8 @@ fn condition(
 fn within(place: Place, text: &str, at: usize) -> Place {
     match place {
         Place::File { start, end } if end - start == text.len() + 2 => {
-            let width =
-                text.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+            let is_word = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+            let width = text.bytes().skip(at).take_while(|byte| is_word(byte)).count();
             Place::File { start: start + 1 + at, end: start + 1 + at + width.max(1) }
         }
         whole => whole,
@@ -279,11 +279,10 @@ fn within(place: Place, text: &str, at: usize) -> Place {
 fn policy(
     raw: &raw::Route,
     mut demands: Demands,
-    access: &Policy,
+    access: Option<&Policy>,
     desk: &mut Desk<'_>,
 ) -> Option<Policy> {
     let own = OWN_DEMANDS.into_iter().find(|key| raw.given.has(key));
-    let report = raw.mode.as_ref().map_or(access.report, |mode| mode.value == Mode::Report);
     let protect = match raw.access.as_ref().map(|access| access.value) {
         Some(given @ (RouteAccess::Public | RouteAccess::Deny)) => {
             if let Some(key) = own {
@@ -302,8 +301,10 @@ fn policy(
         Some(RouteAccess::Protected) => Protect::All,
         None if raw.given.has("access") => return None,
         None if !demands.is_empty() => Protect::All,
-        None => access.protect,
+        None => access?.protect,
     };
+    let access = access?;
+    let report = raw.mode.as_ref().map_or(access.report, |mode| mode.value == Mode::Report);
     if !raw.given.has("all_of") && !raw.given.has("any_of") {
         demands.all_of = access.demands.all_of.clone();
         demands.any_of = access.demands.any_of.clone();

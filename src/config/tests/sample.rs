@@ -33,8 +33,9 @@ fn the_sample_file_names_every_key_there_is() {
     }
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
-        let in_a_list =
-            ["previous_keys.", "next_keys.", "secrets.", "routes.identity."].iter().any(|list| path.contains(list));
+        let in_a_list = ["previous_keys.", "next_keys.", "secrets.", "routes.identity."]
+            .iter()
+            .any(|list| path.contains(list));
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
