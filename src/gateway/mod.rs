@@ -1,6 +1,7 @@
 //! The walk of a request, told in order: admit, judge, forward or answer, refuse. Everything that happens to a
 //! request is called from here, and nothing below knows this file.
 
+mod explain;
 mod refusal;
 
 use std::rc::Rc;
@@ -10,6 +11,7 @@ use std::time::Instant;
 use http::{HeaderValue, Method, header};
 use ipnet::IpNet;
 
+pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use refusal::Refusal;
 
 use crate::auth::{Authentication, Authenticator, Denied, Permitted, authorize};
@@ -18,7 +20,7 @@ use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Record, RequestIds, RouteName};
-use crate::route::Routes;
+use crate::route::{Routes, Rule};
 use crate::token::TokenService;
 use crate::upstream::Upstream;
 
@@ -135,9 +137,7 @@ impl Gateway {
     /// Decides, and does nothing else.
     fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
-        if let Some(tokens) =
-            self.tokens.as_ref().filter(|tokens| tokens.path() == request.target.path())
-        {
+        if let Some(tokens) = own_endpoint(self.tokens.as_ref(), &request) {
             return Ok(Verdict::Own(Arc::clone(tokens), request));
         }
         let now = self.clock.unix_seconds();
@@ -164,14 +164,7 @@ impl Gateway {
         let demand = choice.demand(now);
         let permitted = authorize(request, &demand, authentication, &mut |_| {})
             .map_err(|denied| Refusal::of(denied, &rule.policy))?;
-        (record.decision, record.reason) = match (permitted.reported(), guarded, permitted.caller())
-        {
-            (Some(denied), ..) => (Decision::Reported, denied.code()),
-            (None, true, _) => (Decision::Allowed, "valid_token"),
-            (None, false, Some(_)) => (Decision::Open, "valid_token"),
-            (None, false, None) if rule.pattern.is_some() => (Decision::Open, "open_route"),
-            (None, false, None) => (Decision::Open, "open_method"),
-        };
+        (record.decision, record.reason) = passed(&permitted, guarded, rule);
         Ok(permitted)
     }
 
@@ -212,6 +205,25 @@ impl Gateway {
     /// House-keeping, called now and then by the worker.
     pub fn tidy(&self) {
         self.upstream.tidy();
+    }
+}
+
+/// The endpoint of the gateway itself that a request is for.
+fn own_endpoint<'a>(
+    tokens: Option<&'a Arc<TokenService>>,
+    request: &Request,
+) -> Option<&'a Arc<TokenService>> {
+    tokens.filter(|tokens| tokens.path() == request.target.path())
+}
+
+/// What the record says of a request that was let through.
+fn passed(permitted: &Permitted, guarded: bool, rule: &Rule) -> (Decision, &'static str) {
+    match (permitted.reported(), guarded, permitted.caller()) {
+        (Some(denied), ..) => (Decision::Reported, denied.code()),
+        (None, true, _) => (Decision::Allowed, "valid_token"),
+        (None, false, Some(_)) => (Decision::Open, "valid_token"),
+        (None, false, None) if rule.pattern.is_some() => (Decision::Open, "open_route"),
+        (None, false, None) => (Decision::Open, "open_method"),
     }
 }
 

@@ -30,7 +30,9 @@ pub enum Decision {
 }
 
 impl Decision {
-    const fn as_str(self) -> &'static str {
+    /// As the log says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Allowed => "allowed",

@@ -258,8 +258,19 @@ impl Choice<'_> {
 
 impl Params for Choice<'_> {
     fn params(&self) -> Vec<(String, String)> {
+        self.params_in(self.reading.as_deref().unwrap_or_default())
+    }
+}
+
+impl Choice<'_> {
+    /// The parameters of the path of `request`, which met this rule.
+    #[must_use]
+    pub fn params_of(&self, request: &Request) -> Vec<(String, String)> {
+        self.params_in(self.reading.as_deref().unwrap_or(request.target.path().as_bytes()))
+    }
+
+    fn params_in(&self, path: &[u8]) -> Vec<(String, String)> {
         let Some(pattern) = &self.rule.pattern else { return Vec::new() };
-        let path = self.reading.as_deref().unwrap_or_default();
         let path = path.strip_prefix(b"/").unwrap_or(path);
         let path = path.strip_suffix(b"/").unwrap_or(path);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -126,6 +126,17 @@ impl Upstream {
         }
     }
 
+    /// The head that the upstream would get.
+    #[must_use]
+    pub fn head(&self, permitted: &Permitted, request_id: &[u8]) -> Vec<u8> {
+        let passage = permitted.passage();
+        let request = &passage.request;
+        let upload = Upload::new(Body::Empty, request.expects_continue, &self.onward.reserved);
+        let mut head = Vec::new();
+        self.onward.write_head(&mut head, request, &upload, &Rights::of(passage, request_id));
+        head
+    }
+
     fn limits(&self) -> exchange::Limits {
         exchange::Limits { timeout: self.timeout }
     }
