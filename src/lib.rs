@@ -1,9 +1,10 @@
 //! tollgate: an authenticating reverse proxy that issues the tokens it asks for.
 //!
 //! The way of a request, module by module: [`server`] accepts a connection and reads heads ([`http1`], into the words
-//! of [`message`]); [`gateway`] judges ([`auth`]) and either answers itself ([`token`]) or forwards ([`upstream`], over
-//! connections that [`dial`] opens); [`observe`] tells what happened. [`cli`] stands above all, [`config`] and [`keys`]
-//! below. Uses point downwards only: `tests/architecture.rs` holds the order.
+//! of [`message`]); [`gateway`] finds the policy that it meets ([`route`]), judges ([`auth`], by our keys and [`store`] or
+//! by what [`issuers`] know) and either answers itself ([`token`]) or forwards ([`upstream`], over connections that
+//! [`dial`] opens); [`observe`] tells what happened. [`cli`] stands above all, [`config`] and [`keys`] below. Uses point
+//! downwards only: `tests/architecture.rs` holds the order.
 
 pub mod cli;
 
@@ -14,6 +15,8 @@ pub mod server;
 pub mod gateway;
 
 pub mod upstream;
+
+pub mod route;
 
 pub mod auth;
 pub mod token;
@@ -28,17 +31,19 @@ pub mod observe;
 
 pub mod message;
 
+pub mod store;
+
 pub mod config;
 
 pub mod keys;
-pub mod store;
+
+pub mod condition;
+mod json;
+pub mod reference;
 
 pub mod clock;
-pub mod condition;
 pub mod identity;
-mod json;
 pub mod net;
-pub mod reference;
 pub mod secret;
 
 #[cfg(test)]

@@ -1,18 +1,21 @@
 //! Settings for unit tests: what a small `gateway.toml` gives, without a file.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde_json::Map;
 
 use crate::config::{
-    AuthorizationHeader, Client, ClientSecret, Endpoints, Identity, Log, Methods, Origin,
-    OriginAddress, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
-    UpstreamTls,
+    AuthorizationHeader, Client, ClientSecret, Demands, Endpoints, Identity, Log, Methods, Origin,
+    OriginAddress, PathPattern, Policy, Protect, Route, SecretKind, Server, Settings, StoreUrl,
+    Token, TokenFormat, Upstream, UpstreamTls,
 };
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, SigningKey};
+use crate::message::{Body, Peer, Request, Target};
 use crate::secret::Secret;
 
 pub(crate) const ISSUER: &str = "https://gateway.example.com";
@@ -70,6 +73,8 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         }),
         clients: vec![client(CLIENT, vec![sha256(CLIENT_SECRET)])],
         issuers: Vec::new(),
+        access: Policy { protect: Protect::Mutating, demands: Demands::default(), report: false },
+        routes: Vec::new(),
         identity: Identity {
             headers: vec![
                 header("x-auth-subject", "sub"),
@@ -104,4 +109,39 @@ pub(crate) fn sha256(secret: &str) -> ClientSecret {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, secret.as_bytes());
     let kind = SecretKind::Sha256(digest.as_ref().try_into().unwrap());
     ClientSecret { kind, not_after: None }
+}
+
+/// A request as it comes from a stranger's connection, without a body.
+pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
+    let raw = Bytes::copy_from_slice(target.as_bytes());
+    let (target, _) = Target::parse(&raw, method == "OPTIONS").unwrap();
+    let mut headers = HeaderMap::new();
+    for (name, value) in fields {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        headers.append(name, HeaderValue::from_str(value).unwrap());
+    }
+    Request {
+        method: Method::from_bytes(method.as_bytes()).unwrap(),
+        target,
+        version: Version::HTTP_11,
+        host: headers.get("host").cloned(),
+        upgrade: headers.get("upgrade").cloned(),
+        headers,
+        expects_continue: false,
+        body: Body::Empty,
+        peer: Rc::new(Peer::new(None, false, false)),
+        interim: None,
+    }
+}
+
+/// A route of `[[routes]]` for every method, named by its path.
+pub(crate) fn route(path: &str, protect: Protect) -> Route {
+    Route {
+        name: path.to_owned(),
+        host: None,
+        path: PathPattern::parse(path).unwrap(),
+        methods: Vec::new(),
+        policy: Policy { protect, demands: Demands::default(), report: false },
+        identity: None,
+    }
 }

@@ -14,13 +14,17 @@ const LAYERS: &[&[&str]] = &[
     &["server"],
     &["gateway"],
     &["upstream"],
+    &["route"],
     &["auth", "token"],
+    &["issuers"],
     &["http1"],
     &["dial"],
     &["observe"],
     &["message"],
+    &["store"],
     &["config"],
     &["keys"],
+    &["condition", "json", "reference"],
     &["net", "clock", "identity", "secret"],
 ];
 /// For unit tests alone.

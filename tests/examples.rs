@@ -23,6 +23,16 @@ fn one_file_runs_with_secrets_from_variables_and_from_files() {
     markdown::hold("examples/from-the-environment/README.md");
 }
 
+#[test]
+fn an_admin_area_is_closed() {
+    markdown::hold("examples/admin-area/README.md");
+}
+
+#[test]
+fn rules_are_watched_before_they_are_enforced() {
+    markdown::hold("examples/watch-before-you-enforce/README.md");
+}
+
 /// There is no systemd where the tests run: what is checked is what tollgate makes of the unit's variables.
 #[test]
 fn the_systemd_unit_names_every_secret_that_its_file_wants() {
@@ -61,5 +71,15 @@ fn every_example_is_run_by_a_test() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     found.sort();
-    assert_eq!(found, ["from-the-environment", "in-front-of-an-api", "in_process.rs", "sidecar"]);
+    assert_eq!(
+        found,
+        [
+            "admin-area",
+            "from-the-environment",
+            "in-front-of-an-api",
+            "in_process.rs",
+            "sidecar",
+            "watch-before-you-enforce"
+        ]
+    );
 }

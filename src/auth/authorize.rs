@@ -2,6 +2,9 @@
 
 use std::rc::Rc;
 
+use http::{HeaderName, HeaderValue};
+
+use super::policy::{Params, Policy, Requirement};
 use super::{Authentication, Caller, Denied};
 use crate::message::Request;
 
@@ -17,10 +20,26 @@ pub struct Passage {
     pub request: Request,
     /// Whom its token speaks for, if it bore a valid one.
     pub caller: Option<Rc<Caller>>,
-    /// Whether no token was needed.
-    pub open: bool,
+    /// Whether it must stay the method that it is: no token was needed, or the method decided which policy it met.
+    pub fixed_method: bool,
     /// Whether `Authorization` holds a token that is not valid, which nobody behind may take for one that is.
     pub withhold_authorization: bool,
+    identity_set: usize,
+    reported: Option<Denied>,
+}
+
+/// What a request is asked for, by the policy that it met.
+pub struct Demand<'a> {
+    /// The policy.
+    pub policy: &'a Policy,
+    /// The parameters of its path.
+    pub params: &'a dyn Params,
+    /// Which set of identity headers tells the upstream of the caller.
+    pub identity_set: usize,
+    /// Whether the method had a say in which policy it is.
+    pub by_method: bool,
+    /// Seconds since 1970.
+    pub now: u64,
 }
 
 impl Permitted {
@@ -30,29 +49,78 @@ impl Permitted {
         self.0.caller.as_deref()
     }
 
+    /// Why it would have been refused, had the policy not been in report mode.
+    #[must_use]
+    pub const fn reported(&self) -> Option<Denied> {
+        self.0.reported
+    }
+
     /// What was let through, to be sent.
     pub fn into_passage(self) -> Passage {
         self.0
     }
+
+    /// What was let through.
+    #[must_use]
+    pub const fn passage(&self) -> &Passage {
+        &self.0
+    }
 }
 
-/// Lets a request through, or says why not. An open request passes with or without a token.
+impl Passage {
+    /// The headers that tell the upstream of the caller.
+    #[must_use]
+    pub fn identity(&self) -> &[(HeaderName, HeaderValue)] {
+        match &self.caller {
+            Some(caller) => caller.identity(self.identity_set).unwrap_or_default(),
+            None => &[],
+        }
+    }
+}
+
+/// Lets a request through, or says why not. An open request passes with or without a token; in report mode every
+/// request does. `passed` hears of each requirement that is met.
 ///
 /// # Errors
-/// Why the caller of a protected request is not let through.
+/// Why the caller of a guarded request is not let through.
 pub fn authorize(
     request: Request,
-    protected: bool,
+    demand: &Demand<'_>,
     authentication: Result<Authentication, Denied>,
+    passed: &mut dyn FnMut(Requirement),
 ) -> Result<Permitted, Denied> {
-    let (caller, withhold_authorization) = match authentication {
-        Ok(Authentication::Caller(caller)) => (Some(caller), false),
-        Ok(Authentication::Nobody | Authentication::OtherScheme) if protected => {
-            return Err(Denied::Missing);
+    let policy = demand.policy;
+    let guarded = policy.guards(&request);
+    let (caller, verdict, withhold_authorization) = match authentication {
+        Ok(Authentication::Caller(caller)) => match caller.identity(demand.identity_set) {
+            Ok(_) => (Some(caller), Ok(()), false),
+            Err(denied) => (None, Err(denied), true),
+        },
+        Ok(Authentication::Nobody | Authentication::OtherScheme) => {
+            (None, Err(Denied::Missing), false)
         }
-        Ok(Authentication::Nobody | Authentication::OtherScheme) => (None, false),
-        Err(denied) if protected => return Err(denied),
-        Err(_) => (None, true),
+        Err(denied) => (None, Err(denied), true),
     };
-    Ok(Permitted(Passage { request, caller, open: !protected, withhold_authorization }))
+    let refused = match (guarded, verdict, &caller) {
+        (false, ..) => None,
+        (true, ..) if policy.denies() => Some(Denied::Route),
+        (true, Err(denied), _) => Some(denied),
+        (true, Ok(()), Some(caller)) => {
+            policy.judge(caller, &request, demand.params, demand.now, passed).err()
+        }
+        (true, Ok(()), None) => Some(Denied::Missing),
+    };
+    if let Some(denied) = refused
+        && !policy.reports()
+    {
+        return Err(denied);
+    }
+    Ok(Permitted(Passage {
+        request,
+        caller,
+        fixed_method: !guarded || refused.is_some() || demand.by_method,
+        withhold_authorization,
+        identity_set: demand.identity_set,
+        reported: refused,
+    }))
 }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use serde_json::Value;
 
 use super::Caller;
 use crate::reference::Bond;
@@ -41,6 +42,7 @@ struct Entry {
     /// As [`crate::identity::Principal`] has them.
     expires_at: u64,
     not_before: u64,
+    weight: usize,
 }
 
 impl Cache {
@@ -66,7 +68,7 @@ impl Cache {
             return None;
         }
         let (caller, bond) = (Rc::clone(&entry.caller), entry.verdict.bond);
-        let weight = weight(token);
+        let weight = entry.weight;
         // It survives the next turn, unless there is no room made for it yet.
         if self.young.len() < self.young.capacity()
             && self.has_room(weight)
@@ -80,7 +82,7 @@ impl Cache {
 
     /// Remembers that `token` passed every check as `caller`.
     pub(super) fn insert(&mut self, token: &[u8], caller: &Rc<Caller>, verdict: Verdict) {
-        let weight = weight(token);
+        let weight = weight(token, caller);
         if !self.has_room(weight) {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
@@ -89,7 +91,7 @@ impl Cache {
         let principal = &caller.principal;
         let not_before = principal.not_before.unwrap_or(0);
         let (expires_at, caller) = (principal.expires_at, Rc::clone(caller));
-        let entry = Entry { caller, verdict, expires_at, not_before };
+        let entry = Entry { caller, verdict, expires_at, not_before, weight };
         if self.young.insert(token.into(), entry).is_none() {
             self.young_bytes += weight;
         }
@@ -118,9 +120,25 @@ impl Entry {
     }
 }
 
-/// About what an entry holds: the token, what was read of it, the headers made of that.
-const fn weight(token: &[u8]) -> usize {
-    512 + 2 * token.len()
+/// About what an entry holds, bytes: the token, what was read of it, the headers made of that, and the claims where
+/// some policy needs them.
+fn weight(token: &[u8], caller: &Caller) -> usize {
+    let claims: usize =
+        caller.principal.claims.iter().map(|(name, value)| member(name, value)).sum();
+    512 * caller.identity.len().max(1) + 2 * token.len() + claims
+}
+
+fn member(name: &str, value: &Value) -> usize {
+    64 + name.len() + size(value)
+}
+
+fn size(value: &Value) -> usize {
+    32 + match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(members) => members.iter().map(|(name, value)| member(name, value)).sum(),
+    }
 }
 
 /// For each worker, over both generations. More tokens than this in use at once are verified again now and then.
@@ -154,7 +172,7 @@ mod tests {
             token_id: None,
             claims: Map::new(),
         };
-        Rc::new(Caller { principal, identity: Vec::new() })
+        Rc::new(Caller::of(principal))
     }
 
     #[test]
@@ -195,8 +213,9 @@ mod tests {
         let mut token = [0; 8 * 1024];
         for number in 0..2_000_u32 {
             token[..4].copy_from_slice(&number.to_be_bytes());
-            cache.insert(&token, &caller(None, 10), VERDICT);
-            assert!(cache.len() * weight(&token) <= MAX_BYTES);
+            let caller = caller(None, 10);
+            cache.insert(&token, &caller, VERDICT);
+            assert!(cache.len() * weight(&token, &caller) <= MAX_BYTES);
         }
         assert!(cache.len() > 100);
     }
@@ -207,6 +226,15 @@ mod tests {
         cache.insert(b"token", &caller(None, 10), Verdict { generation: 7, ..VERDICT });
         assert!(cache.find(b"token", 1, |_, verdict| verdict.generation == 7).is_some());
         assert!(cache.find(b"token", 1, |_, verdict| verdict.generation == 8).is_none());
+    }
+
+    #[test]
+    fn claims_that_are_kept_are_weighed() {
+        let light = caller(None, 10);
+        let mut heavy = light.principal.clone();
+        heavy.claims.insert("groups".to_owned(), vec!["a group"; 1_000].into());
+        let heavy = Caller::of(heavy);
+        assert!(weight(b"token", &heavy) > weight(b"token", &light) + 1_000 * "a group".len());
     }
 
     #[test]

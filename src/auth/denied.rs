@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use super::policy::Requirement;
+
 /// Why a credential was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Denied {
@@ -65,6 +67,22 @@ pub enum Denied {
     Revoked,
     /// The store could not be asked.
     StoreUnavailable,
+    /// The route lets nobody in.
+    Route,
+    /// A scope is missing.
+    Scope,
+    /// Not one of several scopes is there.
+    AnyScope,
+    /// The client is not one of those that are let in.
+    Client,
+    /// The issuer is not one of those that are let in.
+    Issuer,
+    /// A claim has none of the values that are let in.
+    ClaimValue,
+    /// The condition is false.
+    ConditionFalse,
+    /// The condition has no answer.
+    ConditionFailed,
 }
 
 /// A registered claim that this program reads.
@@ -153,12 +171,21 @@ impl Denied {
             | Self::Unspeakable
             | Self::Bound
             | Self::Inactive
-            | Self::NoJudge => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
-            Self::IssuerUnavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
+            | Self::NoJudge
             | Self::BadReference
             | Self::UnknownReference
             | Self::Revoked => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
-            Self::StoreUnavailable => (StatusCode::SERVICE_UNAVAILABLE, None),
+            Self::IssuerUnavailable | Self::StoreUnavailable => {
+                (StatusCode::SERVICE_UNAVAILABLE, None)
+            }
+            Self::Route => (StatusCode::FORBIDDEN, None),
+            Self::Scope
+            | Self::AnyScope
+            | Self::Client
+            | Self::Issuer
+            | Self::ClaimValue
+            | Self::ConditionFalse
+            | Self::ConditionFailed => (StatusCode::FORBIDDEN, Some("insufficient_scope")),
         }
     }
 
@@ -196,6 +223,13 @@ impl Denied {
             Self::UnknownReference => "unknown_token",
             Self::Revoked => "revoked",
             Self::StoreUnavailable => "store_unavailable",
+            Self::Route => "route_denied",
+            Self::Scope | Self::AnyScope => "missing_scope",
+            Self::Client => "wrong_client",
+            Self::Issuer => "wrong_issuer",
+            Self::ClaimValue => "wrong_claim",
+            Self::ConditionFalse => "condition_false",
+            Self::ConditionFailed => "condition_failed",
         }
     }
 
@@ -233,6 +267,60 @@ impl Denied {
             Self::UnknownReference => "the token is unknown, has expired or was revoked",
             Self::Revoked => "the token was revoked",
             Self::StoreUnavailable => "the token cannot be checked now",
+            Self::Route => "nobody is let in here",
+            Self::Scope => "the token lacks a scope that is needed here",
+            Self::AnyScope => "the token has none of the scopes of which one is needed here",
+            Self::Client => "the client of the token is not let in here",
+            Self::Issuer => "tokens of this issuer are not let in here",
+            Self::ClaimValue => "the claims of the token are not those that are let in here",
+            Self::ConditionFalse => "the condition for being let in here is not met",
+            Self::ConditionFailed => {
+                "the condition for being let in here has no answer for this request"
+            }
+        }
+    }
+
+    /// What the policy demanded and the caller has not.
+    #[must_use]
+    pub const fn requirement(self) -> Option<Requirement> {
+        match self {
+            Self::Scope => Some(Requirement::AllScopes),
+            Self::AnyScope => Some(Requirement::AnyScope),
+            Self::Client => Some(Requirement::Client),
+            Self::Issuer => Some(Requirement::Issuer),
+            Self::ClaimValue => Some(Requirement::Claim),
+            Self::ConditionFalse | Self::ConditionFailed => Some(Requirement::Condition),
+            Self::Missing
+            | Self::Repeated
+            | Self::Unreadable
+            | Self::NoIssuer
+            | Self::TooLarge
+            | Self::NotAJwt
+            | Self::BadHeader
+            | Self::CriticalHeader
+            | Self::UnsupportedAlgorithm
+            | Self::WrongType
+            | Self::BadClaims
+            | Self::BadClaim(_)
+            | Self::UnknownIssuer
+            | Self::WrongAlgorithm
+            | Self::UnknownKey
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::IssuedInFuture
+            | Self::WrongAudience
+            | Self::BadSignature
+            | Self::UnknownClient
+            | Self::Unspeakable
+            | Self::Bound
+            | Self::Inactive
+            | Self::NoJudge
+            | Self::IssuerUnavailable
+            | Self::BadReference
+            | Self::UnknownReference
+            | Self::Revoked
+            | Self::StoreUnavailable
+            | Self::Route => None,
         }
     }
 
@@ -246,7 +334,15 @@ impl Denied {
             | Self::NoIssuer
             | Self::Inactive
             | Self::NoJudge
-            | Self::IssuerUnavailable => return None,
+            | Self::IssuerUnavailable
+            | Self::Route
+            | Self::Scope
+            | Self::AnyScope
+            | Self::Client
+            | Self::Issuer
+            | Self::ClaimValue
+            | Self::ConditionFalse
+            | Self::ConditionFailed => return None,
             Self::TooLarge | Self::NotAJwt => Check::Form,
             Self::BadHeader | Self::CriticalHeader | Self::UnsupportedAlgorithm => Check::Header,
             Self::WrongType => Check::Type,

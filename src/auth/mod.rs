@@ -1,9 +1,11 @@
-//! Who is asking: step 5 of the walk. Takes the credential of a request and says whom it speaks for. Does not
-//! know routes or policy, and does not issue tokens.
+//! Who is asking, and whether that is enough: steps 5 and 6 of the walk. Takes the credential of a request and says
+//! whom it speaks for; takes a policy and says whether that caller passes. Does not know routes, and does not issue
+//! tokens.
 //!
 //! `bearer` finds the credential, `issuer` says who judges it, `jwt` judges by rules and keys, `reference` asks the store
-//! about our own tokens, `cache` remembers the verdict, `denied` names every way to fail. Whatever has to be waited for
-//! is waited for by [`Authenticator::settle`]; everything else never leaves the thread.
+//! about our own tokens, `cache` remembers the verdict, `policy` and `authorize` judge the caller, `denied` names every
+//! way to fail. Whatever has to be waited for is waited for by [`Authenticator::settle`]; everything else never leaves
+//! the thread.
 
 mod authorize;
 mod bearer;
@@ -12,6 +14,7 @@ mod denied;
 mod identity;
 mod issuer;
 mod jwt;
+mod policy;
 mod reference;
 
 use std::cell::RefCell;
@@ -20,11 +23,12 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-pub use authorize::{Passage, Permitted, authorize};
+pub use authorize::{Demand, Passage, Permitted, authorize};
 pub use bearer::{Credential, credential};
 pub use denied::{Check, Claim, Denied};
 pub use issuer::Asking;
 pub use jwt::Observer;
+pub use policy::{Params, Policy, Requirement, request_names};
 pub use reference::OwnTokens;
 
 use crate::clock::Clock;
@@ -46,7 +50,9 @@ pub struct Authenticator {
     claims: Claims,
     /// Whether the judge of a token depends on the request.
     conditional: bool,
-    headers: Box<[(HeaderName, String)]>,
+    /// The sets of identity headers, as `Settings::identity_sets` has them.
+    headers: Box<[Vec<(HeaderName, String)>]>,
+    keep_claims: bool,
     cache: RefCell<Cache>,
     clock: Clock,
 }
@@ -130,9 +136,28 @@ enum OthersStep {
 pub struct Caller {
     /// Whom the token speaks for.
     pub principal: Principal,
-    /// The identity headers, ready to be set. A name that is configured and not here has no value for this
-    /// caller, and must not reach the upstream at all.
-    pub identity: Vec<(HeaderName, HeaderValue)>,
+    /// The identity headers, ready to be set: [identity]'s, then those of each route that has its own.
+    identity: Box<[Result<Vec<(HeaderName, HeaderValue)>, Denied>]>,
+}
+
+impl Caller {
+    /// The identity headers of one set, ready to be set. A name that is configured and not here has no value for
+    /// this caller, and must not reach the upstream at all.
+    ///
+    /// # Errors
+    /// [`Denied::Unspeakable`] where a claim cannot be said in a header.
+    pub fn identity(&self, set: usize) -> Result<&[(HeaderName, HeaderValue)], Denied> {
+        match self.identity.get(set) {
+            Some(Ok(headers)) => Ok(headers),
+            Some(Err(denied)) => Err(*denied),
+            None => Err(Denied::Unspeakable),
+        }
+    }
+
+    #[cfg(test)]
+    fn of(principal: Principal) -> Self {
+        Self { principal, identity: Box::new([Ok(Vec::new())]) }
+    }
 }
 
 impl Authenticator {
@@ -162,7 +187,8 @@ impl Authenticator {
             others: others.map(|(number, issuer)| Other::new(number, issuer, issuers)).collect(),
             conditional: claims.are_conditional(),
             claims,
-            headers: settings.identity.headers.clone().into(),
+            headers: settings.identity_sets().into_iter().map(<[_]>::to_vec).collect(),
+            keep_claims: settings.need_claims(),
             cache: RefCell::new(Cache::new()),
             clock,
         }
@@ -396,12 +422,24 @@ impl Authenticator {
         principal: Principal,
         verdict: Verdict,
     ) -> Result<Rc<Caller>, Denied> {
-        let identity = identity::headers(&principal, &self.headers)?;
-        let mut caller = Caller { principal, identity };
-        caller.principal.claims = serde_json::Map::new(); // nothing asks for them any more, and they weigh most
+        let mut caller = self.caller(principal)?;
+        if !self.keep_claims {
+            caller.principal.claims = serde_json::Map::new(); // no policy asks for them, and they weigh most
+        }
         let caller = Rc::new(caller);
         self.cache.borrow_mut().insert(token.as_bytes(), &caller, verdict);
         Ok(caller)
+    }
+
+    fn caller(&self, principal: Principal) -> Result<Caller, Denied> {
+        let mut identity = Vec::with_capacity(self.headers.len());
+        for (set, headers) in self.headers.iter().enumerate() {
+            match identity::headers(&principal, headers) {
+                Err(denied) if set == 0 => return Err(denied),
+                headers => identity.push(headers), // a route's own set concerns that route alone
+            }
+        }
+        Ok(Caller { principal, identity: identity.into() })
     }
 
     /// As [`Authenticator::authenticate`] judges a JWT with the keys that are known, remembering nothing and asking no
@@ -415,21 +453,35 @@ impl Authenticator {
         now: u64,
         observer: &mut impl Observer,
     ) -> Result<Caller, Denied> {
+        let (method, headers) = (http::Method::GET, HeaderMap::new());
+        let asking = Asking { method: &method, host: None, path: "/", headers: &headers };
+        self.explain_of(token, &asking, now, observer)
+    }
+
+    /// As [`Authenticator::explain`], of the token of a certain request.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain_of(
+        &self,
+        token: &str,
+        asking: &Asking<'_>,
+        now: u64,
+        observer: &mut impl Observer,
+    ) -> Result<Caller, Denied> {
         if self.own.is_none() && self.others.is_empty() {
             return Err(Denied::NoIssuer);
         }
         if self.own.is_some() && reference::is_ours(token) {
             return Err(Denied::UnknownReference); // only a running gateway has a store
         }
-        let (method, headers) = (http::Method::GET, HeaderMap::new());
-        let asking = Asking { method: &method, host: None, path: "/", headers: &headers };
         if self.claims.has_asked()
-            && (!issuer::is_jwt(token) || self.claims.asked_of_all(token, &asking).is_some())
+            && (!issuer::is_jwt(token) || self.claims.asked_of_all(token, asking).is_some())
         {
             return Err(Denied::IssuerUnavailable);
         }
         let jwt = Jwt::read(token, observer)?;
-        let judged = match (self.issuer_of(&jwt, token, &asking)?, &self.own) {
+        let judged = match (self.issuer_of(&jwt, token, asking)?, &self.own) {
             (Some(number), _) => {
                 let other = self.others.get(number).ok_or(Denied::UnknownIssuer)?;
                 match &other.keys {
@@ -441,7 +493,9 @@ impl Authenticator {
                     }
                 }
             }
-            (None, Some(own)) => return self.explained(own.judge_jwt(jwt, now, observer)?.0, observer),
+            (None, Some(own)) => {
+                return self.explained(own.judge_jwt(jwt, now, observer)?.0, observer);
+            }
             (None, None) => return Err(Denied::UnknownIssuer),
         };
         self.explained(judged.map_err(|failed| failed.denied())?, observer)
@@ -452,9 +506,9 @@ impl Authenticator {
         principal: Principal,
         observer: &mut impl Observer,
     ) -> Result<Caller, Denied> {
-        let identity = identity::headers(&principal, &self.headers)?;
+        let caller = self.caller(principal)?;
         observer.passed(Check::Identity);
-        Ok(Caller { principal, identity })
+        Ok(caller)
     }
 }
 

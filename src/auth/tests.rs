@@ -102,7 +102,7 @@ fn a_token_of_ours_is_accepted_and_says_who_it_is() {
     assert_eq!(caller.principal.expires_at, NOW + 3600);
     assert!(caller.principal.scopes.contains("api:write"));
     let identity: Vec<_> =
-        caller.identity.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        caller.identity(0).unwrap().iter().map(|(name, value)| (name.as_str(), value)).collect();
     assert_eq!(
         identity,
         [
@@ -653,7 +653,7 @@ fn claims_of_every_speakable_type_become_headers() {
         let text = |(name, value): &(http::HeaderName, HeaderValue)| {
             format!("{name}={}", value.to_str().unwrap())
         };
-        Ok::<_, Denied>(caller.identity.iter().map(text).collect::<Vec<_>>())
+        Ok::<_, Denied>(caller.identity(0).unwrap().iter().map(text).collect::<Vec<_>>())
     };
     assert_eq!(said(&claims).unwrap(), ["x-a=text with blanks", "x-b=7", "x-c=true", "x-d=x y"]);
     for list in [json!(["x y"]), json!([""]), json!([1]), json!(["x", "y\n"])] {

@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod demo;
+mod explain;
 mod key;
 mod run;
 mod schema;
@@ -59,6 +60,16 @@ Example:
 Example:
   tollgate check --config /etc/tollgate/gateway.toml && systemctl reload tollgate")]
     Check(CheckArgs),
+
+    /// Print what the gateway would do with a request, and why; nothing is sent
+    #[command(after_help = "\
+Examples:
+  tollgate explain GET /admin/users
+  tollgate explain POST http://api.example.com/items --token \"$(tollgate token issue --client foobarbaz)\"
+  tollgate token issue --client foobarbaz | tollgate explain DELETE /items/1 --token - --json
+
+Exit codes: 0 the request would be let through, 1 it would be refused.")]
+    Explain(ExplainArgs),
 
     /// Print a new random client secret, or the hash of one
     #[command(after_help = "\
@@ -123,6 +134,26 @@ pub(crate) struct RunArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+}
+
+/// `tollgate explain`
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ExplainArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// The method, by the letter
+    pub(crate) method: String,
+    /// The URL that the client asks for, or its path
+    pub(crate) url: String,
+    /// The access token, or - for standard input
+    #[arg(short, long, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+    /// A header of the request; may be given more than once
+    #[arg(short = 'H', long, value_name = "NAME: VALUE")]
+    pub(crate) header: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `tollgate demo`
@@ -198,6 +229,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::main(&args),
         Some(Command::Demo(args)) => demo::main(&args),
         Some(Command::Check(args)) => check::main(&args),
+        Some(Command::Explain(args)) => explain::main(&args),
         Some(Command::Secret(args)) => secret::main(&args),
         Some(Command::Key(args)) => key::main(&args),
         Some(Command::Token(args)) => token::main(&args),

@@ -53,6 +53,7 @@ pub(super) fn serve(
         connections = totals.connections,
         requests = totals.requests,
         refused = totals.refused,
+        reported = totals.reported,
         upstream_failures = totals.upstream_failures,
         aborted = totals.aborted,
         panics = totals.panics,

@@ -18,6 +18,7 @@ mod layers;
 mod load;
 mod mask;
 mod node;
+mod pattern;
 mod raw;
 mod report;
 mod schema;
@@ -31,11 +32,13 @@ mod tests;
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use fault::{Fault, Faults, Severity};
 pub use load::{Loaded, NotFound, Sources, find_file, load};
+pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use settings::{
-    Admin, AuthorizationHeader, Client, ClientSecret, Endpoints, Identity, Introspection, Issuer,
-    KeySource, Listen, Log, Metadata, Methods, Origin, OriginAddress, Resource, SecretKind, Server,
-    Settings, StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
+    Admin, AuthorizationHeader, Client, ClientSecret, Demands, Endpoints, Identity, Introspection,
+    Issuer, KeySource, Listen, Log, Metadata, Methods, Origin, OriginAddress, Policy, Protect,
+    Resource, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
+    UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

@@ -7,7 +7,8 @@ use super::amount::{Limits, Size, Span, Whole};
 use super::shape::{At, section};
 use super::value::{
     Anything, Authorization, ClientAuth, ClientAuthentication, Entries, FilePath, Hidden,
-    Introspected, LogFormat, Moment, OneOrMore, Optional, Signature, Text, TokenFormat,
+    Introspected, LogFormat, Mode, Moment, OneOrMore, Optional, Protect, RouteAccess, Signature,
+    Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -26,6 +27,10 @@ section! {
         clients: Vec<At<Client>> = NONE;
         /// Others whose tokens are believed.
         issuers: Vec<At<Issuer>> = NONE;
+        /// Who is let in when no route says otherwise.
+        access: Access = ();
+        /// Who is let in where. The most specific route decides, whatever the order: by host, then by path, then by methods.
+        routes: Vec<At<Route>> = NONE;
         /// What the upstream learns of the caller.
         identity: Identity = ();
         /// Where reference tokens and revocations are kept.
@@ -246,6 +251,54 @@ section! {
         cache: Span<IntrospectionCache> = "30s";
         /// Which tokens are asked about: those that cannot be read, or JWTs too.
         r#for: Introspected = "opaque";
+    }
+
+    /// Who is let in when no route says otherwise.
+    Access {
+        /// mutating: GET, HEAD and OPTIONS are open, every other method and every upgrade needs a token. all: everything needs one but a CORS preflight. none: nothing does.
+        protect: Protect = "mutating";
+        /// Scopes that a token must have, all of them, where one is needed.
+        all_of: Vec<At<Text>> = NONE;
+        /// Scopes of which a token must have at least one, where one is needed.
+        any_of: Vec<At<Text>> = NONE;
+        /// enforce; or report: let everything through, and log and count what would have been refused.
+        mode: Mode = "enforce";
+    }
+
+    /// Who is let in to some paths. The most specific route decides, whatever the order: by host, then by path, then by methods.
+    Route {
+        /// The paths: `/literal`, `/{name}` for one segment, `/{*name}` at the end for the rest, which may be empty. A slash at the end makes no difference. Required.
+        path: Text;
+        /// The host that is asked, at any port; `*.example.com` for every name below it. Left out: every host.
+        host: Text;
+        /// The methods, by the letter; GET is HEAD too. Left out: every method.
+        methods: OneOrMore<Text>;
+        /// What the log calls it; left out: its path.
+        name: Text;
+        /// public: no token is needed. protected: one is. deny: nobody gets in. Left out: a route that demands something is protected, any other follows [access].
+        access: RouteAccess;
+        /// Scopes that the token must have, all of them; with any_of instead of [access]'s.
+        all_of: Vec<At<Text>>;
+        /// Scopes of which the token must have at least one; with all_of instead of [access]'s.
+        any_of: Vec<At<Text>>;
+        /// The clients that are let in, by `client_id`.
+        clients: OneOrMore<Text>;
+        /// The issuers whose tokens are let in, by the name of their [[issuers]]; `own` for [token]'s.
+        issuers: OneOrMore<Text>;
+        /// Claims of the token, each with the values of which it must have one.
+        claims: Entries<OneOrMore<Text>>;
+        /// A condition in CEL over request.method, request.host, request.path, request.query, request.headers, params, claims, client_id, subject, scopes, issuer and now; what it cannot answer is refused.
+        when: Text;
+        /// enforce or report, instead of [access]'s.
+        mode: Mode;
+        /// What the upstream learns of the caller here.
+        identity: RouteIdentity;
+    }
+
+    /// What the upstream learns of the caller on one route.
+    RouteIdentity {
+        /// Header names and the claims that fill them, instead of [identity]'s. Required.
+        headers: Entries<Text>;
     }
 
     /// What the upstream learns of the caller. Copies of these headers that a client sends are always removed.

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
+use super::pattern::{HostPattern, PathPattern};
 use crate::condition::Condition;
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
@@ -28,6 +29,10 @@ pub struct Settings {
     pub clients: Vec<Client>,
     /// `[[issuers]]`, in file order; names are unique.
     pub issuers: Vec<Issuer>,
+    /// `[access]`: the policy where no route is.
+    pub access: Policy,
+    /// `[[routes]]`, in file order; no two match the same requests with the same specificity.
+    pub routes: Vec<Route>,
     /// `[identity]`
     pub identity: Identity,
     /// `[store]`
@@ -36,6 +41,43 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// `[log]`
     pub log: Log,
+}
+
+impl Settings {
+    /// The different sets of identity headers: [identity]'s first, then those of routes.
+    #[must_use]
+    pub fn identity_sets(&self) -> Vec<&[(HeaderName, String)]> {
+        let mut sets = vec![self.identity.headers.as_slice()];
+        for own in self.routes.iter().filter_map(|route| route.identity.as_deref()) {
+            if !sets.contains(&own) {
+                sets.push(own);
+            }
+        }
+        sets
+    }
+
+    /// Whether some route looks at the claims of tokens.
+    #[must_use]
+    pub fn need_claims(&self) -> bool {
+        self.routes.iter().any(|route| {
+            let demands = &route.policy.demands;
+            let mentions = demands.when.as_ref().is_some_and(|when| when.mentions("claims"));
+            mentions || !demands.claims.is_empty()
+        })
+    }
+}
+
+impl Demands {
+    /// Whether nothing is demanded.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.all_of.is_empty()
+            && self.any_of.is_empty()
+            && self.clients.is_empty()
+            && self.issuers.is_empty()
+            && self.claims.is_empty()
+            && self.when.is_none()
+    }
 }
 
 /// How clients are let in.
@@ -304,6 +346,64 @@ pub struct Introspection {
     pub cache: Duration,
     /// Whether JWTs are asked about too, instead of being verified.
     pub for_all: bool,
+}
+
+/// Who is let in.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Which requests need a token.
+    pub protect: Protect,
+    /// What such a token must be.
+    pub demands: Demands,
+    /// Whether a refusal is only told, and not carried out.
+    pub report: bool,
+}
+
+/// Which requests need a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Protect {
+    /// None.
+    Nothing,
+    /// Every method but GET, HEAD and OPTIONS, and every upgrade.
+    Mutating,
+    /// All but CORS preflights.
+    All,
+    /// No token lets one in.
+    Deny,
+}
+
+/// What a token must be beyond valid: all of this.
+#[derive(Clone, Debug, Default)]
+pub struct Demands {
+    /// Every one of these scopes.
+    pub all_of: Scopes,
+    /// One of these scopes; nothing if there are none.
+    pub any_of: Scopes,
+    /// Of one of these clients; of any if there are none.
+    pub clients: Vec<String>,
+    /// From one of these issuers, by name; from any if there are none.
+    pub issuers: Vec<String>,
+    /// Each claim has one of its values.
+    pub claims: Vec<(String, Vec<String>)>,
+    /// This is true.
+    pub when: Option<Condition>,
+}
+
+/// `[[routes]]`
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// What the log calls it: visible ASCII.
+    pub name: String,
+    /// For this host alone.
+    pub host: Option<HostPattern>,
+    /// For these paths.
+    pub path: PathPattern,
+    /// For these methods; empty: for all.
+    pub methods: Vec<Method>,
+    /// Who is let in, with what [access] says filled in.
+    pub policy: Policy,
+    /// Instead of `[identity]`'s headers.
+    pub identity: Option<Vec<(HeaderName, String)>>,
 }
 
 /// What the upstream learns of the caller.

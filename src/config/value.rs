@@ -85,6 +85,12 @@ choice! {
         "client_secret_post" => Post,
         "private_key_jwt" => Key,
     }
+    /// What needs a token.
+    Protect { "mutating" => Mutating, "all" => All, "none" => None }
+    /// What a route is.
+    RouteAccess { "public" => Public, "protected" => Protected, "deny" => Deny }
+    /// Whether a refusal is carried out.
+    Mode { "enforce" => Enforce, "report" => Report }
     /// How the log looks.
     LogFormat { "text" => Text, "json" => Json }
 }

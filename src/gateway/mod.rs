@@ -1,6 +1,7 @@
 //! The walk of a request, told in order: admit, judge, forward or answer, refuse. Everything that happens to a
 //! request is called from here, and nothing below knows this file.
 
+mod explain;
 mod refusal;
 
 use std::rc::Rc;
@@ -10,15 +11,19 @@ use std::time::Instant;
 use http::{HeaderValue, Method, header};
 use ipnet::IpNet;
 
+pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use refusal::Refusal;
 
-use crate::auth::{Asking, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize};
+use crate::auth::{
+    Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
+};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Record, RequestIds};
+use crate::observe::{Decision, Record, RequestIds, RouteName};
+use crate::route::{Choice, Routes, Rule};
 use crate::store::Store;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstream;
@@ -30,6 +35,7 @@ pub struct Gateway {
     trusted_proxies: Vec<IpNet>,
     max_body_size: Option<u64>,
     tokens: Option<Arc<TokenService>>,
+    routes: Routes,
     authenticator: Authenticator,
     /// Judges tokens for whoever asks about one: those for other APIs too.
     issued: Option<OwnTokens>,
@@ -64,6 +70,10 @@ impl Gateway {
             ids: RequestIds::new(seed),
             trusted_proxies: settings.server.trusted_proxies.clone(),
             max_body_size: settings.server.max_body_size,
+            routes: Routes::new(
+                settings,
+                tokens.iter().flat_map(|tokens| tokens.paths()).map(str::to_owned).collect(),
+            ),
             tokens,
             authenticator: Authenticator::connected(
                 settings,
@@ -146,29 +156,28 @@ impl Gateway {
     /// Decides, and does nothing else.
     async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
-        if let Some(tokens) = &self.tokens
-            && let Some(endpoint) = tokens.endpoint(request.target.path())
-        {
+        if let Some((tokens, endpoint)) = self.own_endpoint(&request) {
             return Ok(Verdict::Own(Arc::clone(tokens), endpoint, request));
         }
-        let protected = is_protected(&request);
+        let choice = self.routes.choose(&request)?;
+        record.route = choice.rule.name.clone();
         let now = self.clock.unix_seconds();
         let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
             Judged::Now(authentication) => authentication,
             // rare, so its state is not kept in every request's
             Judged::Later(pending) => Box::pin(self.authenticator.settle(pending)).await,
         };
-        let permitted = authorize(request, protected, authentication)?;
-        (record.decision, record.reason) = match (protected, permitted.caller()) {
-            (true, _) => (Decision::Allowed, "valid_token"),
-            (false, Some(_)) => (Decision::Open, "valid_token"),
-            (false, None) => (Decision::Open, "open_method"),
-        };
-        record.client_id = permitted
-            .caller()
-            .and_then(|caller| caller.principal.client_id.as_deref())
-            .map(Into::into);
+        if let Ok(Authentication::Caller(caller)) = &authentication {
+            record.client_id = caller.principal.client_id.as_deref().map(Into::into);
+        }
+        let permitted = permit(request, &choice, authentication, now, record)?;
         Ok(Verdict::Forward(permitted))
+    }
+
+    /// The endpoint of the gateway itself that a request is for.
+    fn own_endpoint(&self, request: &Request) -> Option<(&Arc<TokenService>, Endpoint)> {
+        let tokens = self.tokens.as_ref()?;
+        Some((tokens, tokens.endpoint(request.target.path())?))
     }
 
     /// What may enter at all. The head has been read strictly by now; this is what is refused by what it says.
@@ -197,7 +206,7 @@ impl Gateway {
         request: Request,
         record: &mut Record,
     ) -> Response {
-        (record.route, record.decision) = (endpoint.name(), Decision::Own);
+        (record.route, record.decision) = (RouteName::Fixed(endpoint.name()), Decision::Own);
         let address =
             record.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let (method, headers) = (&request.method, &request.headers);
@@ -241,11 +250,31 @@ fn resource_metadata(settings: &Settings) -> Option<String> {
     metadata.resources.first().map(|resource| resource.url.clone())
 }
 
-/// Whether a request could change something: every method but GET, HEAD and OPTIONS, known or not, and every
-/// request for another protocol.
-fn is_protected(request: &Request) -> bool {
-    request.upgrade.is_some()
-        || !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
+/// Judges a request by the rule that it meets.
+fn permit(
+    request: Request,
+    choice: &Choice<'_>,
+    authentication: Result<Authentication, Denied>,
+    now: u64,
+    record: &mut Record,
+) -> Result<Permitted, Refusal> {
+    let rule = choice.rule;
+    let guarded = rule.policy.guards(&request);
+    let permitted = authorize(request, &choice.demand(now), authentication, &mut |_| {})
+        .map_err(|denied| Refusal::of(denied, &rule.policy))?;
+    (record.decision, record.reason) = passed(&permitted, guarded, rule);
+    Ok(permitted)
+}
+
+/// What the record says of a request that was let through.
+fn passed(permitted: &Permitted, guarded: bool, rule: &Rule) -> (Decision, &'static str) {
+    match (permitted.reported(), guarded, permitted.caller()) {
+        (Some(denied), ..) => (Decision::Reported, denied.code()),
+        (None, true, _) => (Decision::Allowed, "valid_token"),
+        (None, false, Some(_)) => (Decision::Open, "valid_token"),
+        (None, false, None) if rule.pattern.is_some() => (Decision::Open, "open_route"),
+        (None, false, None) => (Decision::Open, "open_method"),
+    }
 }
 
 /// How often the request has been through a gateway of this name.

@@ -1,12 +1,15 @@
 //! Every way a request ends early, and its answer: step 8 of the walk.
 
+use std::rc::Rc;
+
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::auth::Denied;
+use crate::auth::{Denied, Policy};
 use crate::http1::BadHead;
 use crate::message::headers::text_value;
 use crate::message::problem::problem;
 use crate::message::{Body, Response};
+use crate::route::Ambiguous;
 use crate::upstream::Failure;
 
 /// Why a request is not forwarded, or why its forwarding failed.
@@ -33,6 +36,17 @@ pub enum Refusal {
     /// The caller is not let through.
     #[error("{}", .0.description())]
     Denied(Denied),
+    /// The caller is known, and not let through here.
+    #[error("{}", .denied.description())]
+    Forbidden {
+        /// Why.
+        denied: Denied,
+        /// The scopes that are needed.
+        scope: Option<Rc<str>>,
+    },
+    /// The path could be read in ways that lead to different policies.
+    #[error("the path can be read in more than one way, and the ways lead to different rules")]
+    Ambiguous,
     /// The upstream failed.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -47,7 +61,22 @@ impl From<Denied> for Refusal {
     }
 }
 
+impl From<Ambiguous> for Refusal {
+    fn from(_: Ambiguous) -> Self {
+        Self::Ambiguous
+    }
+}
+
 impl Refusal {
+    /// The refusal of a caller by `policy`.
+    #[must_use]
+    pub fn of(denied: Denied, policy: &Policy) -> Self {
+        if denied.wire().0 != StatusCode::FORBIDDEN {
+            return Self::Denied(denied);
+        }
+        Self::Forbidden { denied, scope: policy.scope().cloned() }
+    }
+
     /// Stable, for the log and the problem type.
     #[must_use]
     pub const fn code(&self) -> &'static str {
@@ -66,7 +95,8 @@ impl Refusal {
             Self::Options => "max_forwards",
             Self::Loop => "loop",
             Self::BodyTooLarge => "body_too_large",
-            Self::Denied(denied) => denied.code(),
+            Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.code(),
+            Self::Ambiguous => "ambiguous_target",
             Self::Upstream(failure) => failure.wire().1,
             Self::Internal => "internal",
         }
@@ -92,7 +122,8 @@ impl Refusal {
             Self::Options => StatusCode::OK,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Denied(denied) => denied.wire().0,
+            Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.wire().0,
+            Self::Ambiguous => StatusCode::BAD_REQUEST,
             Self::Upstream(failure) => failure.wire().0,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -115,7 +146,14 @@ impl Refusal {
                 headers.insert(header::RETRY_AFTER, RETRY);
             }
             Self::Denied(denied) => {
-                headers.insert(header::WWW_AUTHENTICATE, challenge(*denied, resource_metadata));
+                headers
+                    .insert(header::WWW_AUTHENTICATE, challenge(*denied, None, resource_metadata));
+            }
+            Self::Forbidden { denied, scope } => {
+                if denied.wire().1.is_some() {
+                    let value = challenge(*denied, scope.as_deref(), resource_metadata);
+                    headers.insert(header::WWW_AUTHENTICATE, value);
+                }
             }
             Self::Upstream(failure) => {
                 if let Some(error) = failure.wire().2 {
@@ -126,6 +164,7 @@ impl Refusal {
             | Self::HeadTimeout
             | Self::Loop
             | Self::BodyTooLarge
+            | Self::Ambiguous
             | Self::Internal => {}
         }
         problem(self.status(), self.code(), &self.to_string(), request_id, headers)
@@ -133,9 +172,9 @@ impl Refusal {
 }
 
 /// RFC 6750 §3: a challenge with at least one parameter, and no `error` where there were no credentials.
-fn challenge(denied: Denied, resource_metadata: Option<&str>) -> HeaderValue {
+fn challenge(denied: Denied, scope: Option<&str>, resource_metadata: Option<&str>) -> HeaderValue {
     let error = denied.wire().1;
-    if error.is_none() && resource_metadata.is_none() {
+    if error.is_none() && scope.is_none() && resource_metadata.is_none() {
         return HeaderValue::from_static("Bearer realm=\"tollgate\"");
     }
     let mut text = "Bearer realm=\"tollgate\"".to_owned();
@@ -149,6 +188,9 @@ fn challenge(denied: Denied, resource_metadata: Option<&str>) -> HeaderValue {
     if let Some(error) = error {
         add("error", error);
         add("error_description", denied.description());
+    }
+    if let Some(scope) = scope {
+        add("scope", scope);
     }
     if let Some(url) = resource_metadata {
         add("resource_metadata", url);

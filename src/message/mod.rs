@@ -42,6 +42,26 @@ pub struct Request {
     pub interim: Option<Rc<dyn InterimSink>>,
 }
 
+impl Request {
+    /// The host that was asked, in lower case, without port and without the dot of the root.
+    #[must_use]
+    pub fn host_name(&self) -> Option<String> {
+        let host = host_part(self.host.as_ref()?.as_bytes());
+        std::str::from_utf8(host).ok().map(str::to_ascii_lowercase)
+    }
+}
+
+/// An authority without its port, and without the dot of the root.
+#[must_use]
+pub fn host_part(authority: &[u8]) -> &[u8] {
+    let end = match authority.first() {
+        Some(b'[') => memchr::memchr(b']', authority).map(|end| end + 1),
+        _ => memchr::memchr(b':', authority),
+    };
+    let host = authority.get(..end.unwrap_or(authority.len())).unwrap_or_default();
+    host.strip_suffix(b".").unwrap_or(host)
+}
+
 /// Takes informational (1xx) answers while the final one is awaited (RFC 9110 §15.2).
 pub trait InterimSink {
     /// Passes one on. It is dropped where it can no longer be sent.

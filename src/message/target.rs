@@ -76,6 +76,12 @@ impl Target {
         as_ascii(self.raw.get(..self.path_length).unwrap_or_default())
     }
 
+    /// The query, as it came, without its question mark.
+    #[must_use]
+    pub fn query(&self) -> &str {
+        as_ascii(self.raw.get(self.path_length + 1..).unwrap_or_default())
+    }
+
     /// Path and query, as they came.
     #[must_use]
     pub fn as_str(&self) -> &str {

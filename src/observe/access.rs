@@ -21,6 +21,8 @@ pub enum Decision {
     Open,
     /// Forwarded because its token was good.
     Allowed,
+    /// Forwarded although it would have been refused, since its policy only reports.
+    Reported,
     /// Answered with a refusal.
     Refused,
     /// Answered by an endpoint of the gateway itself.
@@ -28,12 +30,35 @@ pub enum Decision {
 }
 
 impl Decision {
-    const fn as_str(self) -> &'static str {
+    /// As the log says it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Open => "open",
             Self::Allowed => "allowed",
+            Self::Reported => "reported",
             Self::Refused => "refused",
             Self::Own => "own",
+        }
+    }
+}
+
+/// The name of a rule.
+#[derive(Clone, Debug)]
+pub enum RouteName {
+    /// Built in.
+    Fixed(&'static str),
+    /// From the configuration.
+    Named(Rc<str>),
+}
+
+impl RouteName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Fixed(name) => name,
+            Self::Named(name) => name,
         }
     }
 }
@@ -54,7 +79,7 @@ pub struct Record {
     /// The same id that the upstream and the client get.
     pub request_id: RequestId,
     /// Which rule decided.
-    pub route: &'static str,
+    pub route: RouteName,
     /// What was decided.
     pub decision: Decision,
     /// Why: a stable code.
@@ -76,7 +101,7 @@ impl Record {
             client_address: peer.address,
             peer,
             request_id,
-            route: "default",
+            route: RouteName::Fixed("default"),
             decision: Decision::Refused,
             reason: "",
             client_id: None,
@@ -124,6 +149,9 @@ impl AccessLog {
         self.counters.requests.add_one();
         if !whole {
             self.counters.aborted.add_one();
+        }
+        if record.decision == Decision::Reported {
+            self.counters.reported.add_one();
         }
         if record.decision == Decision::Refused {
             match status.as_u16() {
@@ -182,7 +210,7 @@ impl AccessLog {
         out.extend_from_slice(b"\",\"path\":\"");
         write_escaped(out, path_of(record).as_bytes());
         out.extend_from_slice(b"\",\"route\":\"");
-        out.extend_from_slice(record.route.as_bytes());
+        write_escaped(out, record.route.as_str().as_bytes());
         out.extend_from_slice(b"\",\"decision\":\"");
         out.extend_from_slice(record.decision.as_str().as_bytes());
         out.extend_from_slice(b"\",\"reason\":\"");
@@ -237,7 +265,7 @@ impl AccessLog {
             out.extend_from_slice(record.reason.as_bytes());
         }
         out.extend_from_slice(b" route=");
-        out.extend_from_slice(record.route.as_bytes());
+        write_escaped(out, record.route.as_str().as_bytes());
         if let Some(client) = &record.client_id {
             out.extend_from_slice(b" client_id=\"");
             write_escaped(out, client.as_bytes());

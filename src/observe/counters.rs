@@ -11,6 +11,8 @@ pub struct Counters {
     pub requests: Counter,
     /// Requests that the gateway refused (4xx of its own).
     pub refused: Counter,
+    /// Requests that were let through and would have been refused, had their policy not been in report mode.
+    pub reported: Counter,
     /// Requests that failed for the upstream's sake (502, 503, 504).
     pub upstream_failures: Counter,
     /// Requests that ended before their answer did.

@@ -8,7 +8,7 @@ mod counters;
 mod events;
 mod sink;
 
-pub use access::{AccessLog, Decision, Record, RequestId, RequestIds};
+pub use access::{AccessLog, Decision, Record, RequestId, RequestIds, RouteName};
 pub use counters::Counters;
 pub use events::init as init_events;
 pub use sink::LogSink;

@@ -108,6 +108,8 @@ pub struct Totals {
     pub requests: u64,
     /// Requests refused by the gateway.
     pub refused: u64,
+    /// Requests let through that a policy in report mode would have refused.
+    pub reported: u64,
     /// Requests failed for the upstream's sake.
     pub upstream_failures: u64,
     /// Requests that ended before their answer did.
@@ -191,6 +193,7 @@ impl Running {
             totals.connections += worker.connections.get();
             totals.requests += worker.requests.get();
             totals.refused += worker.refused.get();
+            totals.reported += worker.reported.get();
             totals.upstream_failures += worker.upstream_failures.get();
             totals.aborted += worker.aborted.get();
             totals.panics += worker.panics.get();

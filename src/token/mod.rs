@@ -191,6 +191,11 @@ impl TokenService {
         self.paths.iter().find(|(ours, _)| ours == path).map(|(_, endpoint)| *endpoint)
     }
 
+    /// Every path of ours.
+    pub fn paths(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().map(|(path, _)| path.as_str())
+    }
+
     /// Answers one request at `endpoint`. It cannot fail, and never waits longer for the body than
     /// [`BODY_TIMEOUT`]. Must run under tokio with its timer on.
     pub async fn answer<B: Body<Data = Bytes, Error = BodyError>>(

@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use failure::Failure;
 pub use pool::Pool;
 
-use crate::auth::{Passage, Permitted};
+use crate::auth::Permitted;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::{Dialer, TlsClient, TlsSetupError};
@@ -88,16 +88,9 @@ impl Upstream {
         request_id: &[u8],
     ) -> Result<Forwarded, Failure> {
         let started = self.clock.monotonic();
-        let Passage { mut request, caller, open, withhold_authorization } =
-            permitted.into_passage();
-        let rights = Rights {
-            open,
-            has_caller: caller.is_some(),
-            withhold_authorization,
-            identity: caller.as_deref().map_or(&[][..], |caller| &caller.identity),
-            request_id,
-        };
-        let body = std::mem::take(&mut request.body);
+        let mut passage = permitted.into_passage();
+        let body = std::mem::take(&mut passage.request.body);
+        let (request, rights) = (&passage.request, Rights::of(&passage, request_id));
         let replay = match &body {
             Body::Empty => Some(Body::Empty),
             Body::Full(bytes) => Some(Body::Full(bytes.clone())),
@@ -115,14 +108,14 @@ impl Upstream {
             };
             let whole = body.take().or_else(|| clone_whole(replay.as_ref())).unwrap_or_default();
             let mut upload = Upload::new(whole, request.expects_continue, &self.onward.reserved);
-            self.onward.write_head(connection.queue(), &request, &upload, &rights);
+            self.onward.write_head(connection.queue(), request, &upload, &rights);
             let limits = self.limits();
-            match exchange::exchange(&mut connection, &mut upload, &request, &limits, &self.clock)
+            match exchange::exchange(&mut connection, &mut upload, request, &limits, &self.clock)
                 .await
             {
                 Ok(head) => {
                     let took = self.clock.monotonic().saturating_duration_since(started);
-                    let response = self.respond(head, connection, upload, &request)?;
+                    let response = self.respond(head, connection, upload, request)?;
                     return Ok(Forwarded { response, took });
                 }
                 Err(failure) if failure.nothing_came() && replayable && attempts < self.retries => {
@@ -131,6 +124,17 @@ impl Upstream {
                 Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// The head that the upstream would get.
+    #[must_use]
+    pub fn head(&self, permitted: &Permitted, request_id: &[u8]) -> Vec<u8> {
+        let passage = permitted.passage();
+        let request = &passage.request;
+        let upload = Upload::new(Body::Empty, request.expects_continue, &self.onward.reserved);
+        let mut head = Vec::new();
+        self.onward.write_head(&mut head, request, &upload, &Rights::of(passage, request_id));
+        head
     }
 
     fn limits(&self) -> exchange::Limits {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::exchange::Upload;
+use crate::auth::Passage;
 use crate::config::{AuthorizationHeader, Settings};
 use crate::http1::wire::{write_field, write_line};
 use crate::message::Request;
@@ -26,7 +27,7 @@ pub(super) struct Onward {
 /// What the judging of a request has to say about its head.
 #[derive(Debug)]
 pub(super) struct Rights<'a> {
-    /// Whether no token was needed.
+    /// Whether the request must stay the method that it is.
     pub(super) open: bool,
     /// Whether there was a valid one all the same.
     pub(super) has_caller: bool,
@@ -38,13 +39,31 @@ pub(super) struct Rights<'a> {
     pub(super) request_id: &'a [u8],
 }
 
+impl<'a> Rights<'a> {
+    /// What `passage` says.
+    pub(super) fn of(passage: &'a Passage, request_id: &'a [u8]) -> Self {
+        Self {
+            open: passage.fixed_method,
+            has_caller: passage.caller.is_some(),
+            withhold_authorization: passage.withhold_authorization,
+            identity: passage.identity(),
+            request_id,
+        }
+    }
+}
+
 impl Onward {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
             base_path: settings.upstream.origin.base_path.clone(),
             authority: settings.upstream.origin.authority.clone(),
             preserve_host: settings.upstream.preserve_host,
-            reserved: settings.identity.headers.iter().map(|(name, _)| name.clone()).collect(),
+            reserved: settings
+                .identity_sets()
+                .into_iter()
+                .flatten()
+                .map(|(name, _)| name.clone())
+                .collect(),
             drop_authorization: settings.identity.authorization == AuthorizationHeader::Remove,
         }
     }

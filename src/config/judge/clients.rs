@@ -271,7 +271,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-fn scopes(written: &[At<Text>], desk: &mut Desk<'_>) -> Option<Scopes> {
+pub(super) fn scopes(written: &[At<Text>], desk: &mut Desk<'_>) -> Option<Scopes> {
     let mut scopes = Scopes::default();
     let mut all_good = true;
     for scope in written {

@@ -7,11 +7,24 @@ use crate::config::excerpt::printable;
 use crate::config::node::Place;
 use crate::config::raw;
 use crate::config::settings::{AuthorizationHeader, Identity};
-use crate::config::value::Authorization;
+use crate::config::shape::At;
+use crate::config::value::{Authorization, Entries, Text};
 
 /// `[identity]`.
 pub(super) fn identity(raw: &raw::Identity, desk: &mut Desk<'_>) -> Option<Identity> {
-    let entries = raw.headers.as_ref()?;
+    let headers = headers(raw.headers.as_ref()?, desk);
+    let authorization = match raw.authorization.as_ref()?.value {
+        Authorization::Forward => AuthorizationHeader::Forward,
+        Authorization::Remove => AuthorizationHeader::Remove,
+    };
+    Some(Identity { headers, authorization })
+}
+
+/// Header names and the claims that fill them. Faults are reported.
+pub(super) fn headers(
+    entries: &At<Entries<Text>>,
+    desk: &mut Desk<'_>,
+) -> Vec<(HeaderName, String)> {
     if entries.value.0.len() > MOST_HEADERS {
         let reason = format!("`headers` has {} entries", entries.value.0.len());
         desk.report.error(entries.place, reason, format!("name at most {MOST_HEADERS}"));
@@ -50,11 +63,7 @@ pub(super) fn identity(raw: &raw::Identity, desk: &mut Desk<'_>) -> Option<Ident
         }
         headers.push((header, claim.value.0.clone()));
     }
-    let authorization = match raw.authorization.as_ref()?.value {
-        Authorization::Forward => AuthorizationHeader::Forward,
-        Authorization::Remove => AuthorizationHeader::Remove,
-    };
-    Some(Identity { headers, authorization })
+    headers
 }
 
 /// Names that steer the connection, frame the message, or that the gateway sets itself.

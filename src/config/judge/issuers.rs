@@ -18,6 +18,7 @@ use crate::config::shape::At;
 use crate::config::value::{ClientAuth, FilePath, Hidden, Introspected, Text, algorithm_name};
 use crate::identity::OWN_ISSUER;
 use crate::keys::{KeyError, KeySet, VerifyingKey};
+use crate::reference::PREFIX;
 use crate::secret::Secret;
 
 /// `[[issuers]]`.
@@ -32,7 +33,7 @@ pub(super) fn issuers(
     }
     names(raw, desk);
     identifiers(raw, token, desk);
-    reference_tokens(raw, desk);
+    reference_tokens(raw, token.is_some(), desk);
     let issuers: Vec<Option<Issuer>> =
         raw.iter().map(|written| issuer(&written.value, desk)).collect();
     issuers.into_iter().collect()
@@ -89,7 +90,7 @@ fn identifiers(raw: &[At<raw::Issuer>], token: Option<&At<raw::Token>>, desk: &m
 }
 
 /// A reference token goes by its prefix, by a `when`, or to the one issuer that is left.
-fn reference_tokens(raw: &[At<raw::Issuer>], desk: &mut Desk<'_>) {
+fn reference_tokens(raw: &[At<raw::Issuer>], has_own: bool, desk: &mut Desk<'_>) {
     let asked: Vec<&raw::Issuer> = raw
         .iter()
         .map(|written| &written.value)
@@ -99,6 +100,17 @@ fn reference_tokens(raw: &[At<raw::Issuer>], desk: &mut Desk<'_>) {
     for (number, issuer) in asked.iter().enumerate() {
         let has_when = issuer.given.has("when");
         if let Some(prefix) = &issuer.token_prefix {
+            let text = prefix.value.0.as_str();
+            if has_own && (text.starts_with(PREFIX) || PREFIX.starts_with(text)) {
+                let reason = format!(
+                    "a token could bear both this prefix and `{PREFIX}`, which our own reference tokens bear"
+                );
+                desk.report.error(
+                    prefix.place,
+                    reason,
+                    "choose a prefix that is not the gateway's own",
+                );
+            }
             for other in &asked[..number] {
                 let Some(first) = &other.token_prefix else { continue };
                 let (one, two) = (prefix.value.0.as_str(), first.value.0.as_str());

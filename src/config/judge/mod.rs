@@ -1,5 +1,6 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
+mod access;
 mod client_keys;
 mod clients;
 mod endpoints;
@@ -55,6 +56,11 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     let identity =
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
+    let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
+    let routes = raw
+        .routes
+        .as_ref()
+        .and_then(|routes| access::routes(&routes.value, access.as_ref(), raw, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
     listeners::apart(raw, upstream.as_ref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
@@ -70,6 +76,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         },
         clients: clients?,
         issuers: issuers?,
+        access: access?,
+        routes: routes?,
         identity: identity?,
         store: store?,
         admin: match admin {

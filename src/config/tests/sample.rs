@@ -33,9 +33,10 @@ fn the_sample_file_names_every_key_there_is() {
     }
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
-        let in_a_list = ["previous_keys.", "next_keys.", "secrets.", "introspection."]
-            .iter()
-            .any(|list| path.contains(list));
+        let in_a_list =
+            ["previous_keys.", "next_keys.", "secrets.", "introspection.", "routes.identity."]
+                .iter()
+                .any(|list| path.contains(list));
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -58,7 +59,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 77] = [
+const CHANGES: [(&str, &str); 94] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -132,6 +133,23 @@ const CHANGES: [(&str, &str); 77] = [
     ("clients.0.public_key_file", "\"missing\""),
     ("clients.0.jwks_file", "\"missing\""),
     ("clients.0.algorithm", "\"ES256\""),
+    ("access.protect", "\"all\""),
+    ("access.all_of", "[\"b\"]"),
+    ("access.any_of", "[\"b\"]"),
+    ("access.mode", "\"report\""),
+    ("routes.0.path", "\"/b\""),
+    ("routes.0.host", "\"b\""),
+    ("routes.0.methods", "[\"PUT\"]"),
+    ("routes.0.name", "\"b\""),
+    ("routes.0.access", "\"protected\""),
+    ("routes.0.all_of", "[\"b\"]"),
+    ("routes.0.any_of", "[\"b\"]"),
+    ("routes.0.clients", "[\"ci\"]"),
+    ("routes.0.issuers", "[\"own\"]"),
+    ("routes.0.claims.*", "{ b = [\"c\"] }"),
+    ("routes.0.when", "\"now > 1\""),
+    ("routes.0.mode", "\"report\""),
+    ("routes.0.identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("store.url", "\"file:b\""),
@@ -200,6 +218,8 @@ fn base() -> toml::Table {
     set(&mut base, "upstream.url", "\"https://a\"");
     let issuer: toml::Table = ISSUER.parse().unwrap();
     base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
+    let routes: toml::Table = "routes = [{ path = \"/a\" }]".parse().unwrap();
+    base.extend(routes);
     base
 }
 
