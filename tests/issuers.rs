@@ -1,5 +1,7 @@
 //! Other issuers: whose tokens are let in, who is asked about which, and what happens when an issuer misbehaves.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // time is real here
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
