@@ -31,6 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let loaded = config::load(&sources)?;
 
+    let signals = server::Signals::listen()?;
     let running = server::start(loaded.settings, Clock::system(), None)?;
     let gateway = running.addresses()[0];
 
@@ -45,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
          curl -i -X DELETE http://{gateway}/players/10 -H \"Authorization: Bearer $TOKEN\"\n\
          # Ctrl-C ends it."
     );
-    let totals = server::until_signalled(running)?;
+    let totals = server::until_signalled(running, signals);
     eprintln!("{} requests, {} of them refused", totals.requests, totals.refused);
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::Value;
 
 fn readme() -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).expect("the README")
 }
 
 #[test]
@@ -39,6 +39,38 @@ fn the_configuration_table_has_every_key_with_its_default_and_meaning() {
         }
         let gone: Vec<_> = seen.iter().filter(|row| wanted.get(row.0) != Some(row.1)).collect();
         panic!("these rows are wrong: {gone:#?}\nthese are the right ones:\n{table}");
+    }
+}
+
+#[test]
+fn the_readme_asks_for_the_rust_that_is_needed() {
+    let needed = format!("Rust {} or later", env!("CARGO_PKG_RUST_VERSION"));
+    assert!(readme().contains(&needed), "{needed}");
+}
+
+/// Were this wrong, every other test of a document would say nothing.
+#[test]
+fn a_document_that_does_not_tell_the_truth_is_caught() {
+    let serve = "<!-- test: serve -->\n```sh\ncargo run --release -- demo\n```\n";
+    let get = "curl http://127.0.0.1:8080/players/10";
+    let lies = [
+        format!("{serve}```sh\n{get}\n```\n"),
+        format!("{serve}<!-- test: 401 -->\n```sh\n{get}\n```\n"),
+        format!("{serve}<!-- test: 200 200 -->\n```sh\n{get}\n```\n"),
+        format!("{serve}<!-- test: output -->\n```text\nnobody … printed this\n```\n"),
+        "<!-- test: ok -->\n```sh\ntollgate no-such-command\n```\n".to_owned(),
+        "<!-- test: exit 1 -->\n```sh\ntollgate schema\n```\n".to_owned(),
+        "<!-- test: serve -->\n```sh\ntollgate schema\n```\n".to_owned(),
+        "<!-- test: check -->\n```toml\n[upstrm]\n```\n".to_owned(),
+    ];
+    let document = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lie.md");
+    let document = document.to_str().unwrap();
+    fs::write(document, format!("{serve}<!-- test: 200 -->\n```sh\n{get}\n```\n")).unwrap();
+    markdown::hold(document);
+    for lie in lies {
+        fs::write(document, &lie).unwrap();
+        let held = std::panic::catch_unwind(|| markdown::hold(document));
+        assert!(held.is_err(), "nobody noticed: {lie}");
     }
 }
 

@@ -55,12 +55,15 @@ tests() {
   fi
 }
 
-# The first command of the README, as it stands there, on a release build; the lines that it prints, pasted; and the
-# installation.
+# What the README says to install it, but into a folder of its own.
+release() {
+  cargo install --locked --path . --root "${CARGO_TARGET_DIR:-target}/installed" --no-track --force
+}
+
+# The first command of the README, as it stands there; and the lines that it prints, pasted.
 first_command() {
-  cargo install --locked --path . --root "${CARGO_TARGET_DIR:-target}/installed" --no-track --force &&
-    DEMO_COMMAND='cargo run --release -- demo' \
-      cargo test --locked --test demo the_lines_that_the_demo_prints_work_as_pasted
+  DEMO_COMMAND='cargo run --release -- demo' \
+    cargo test --locked --test demo the_lines_that_the_demo_prints_work_as_pasted
 }
 
 step 'toolchain' rust
@@ -71,6 +74,9 @@ if [ ${#failed_steps[@]} = 0 ]; then
   step 'format' cargo fmt --check
   step 'clippy' cargo clippy --locked --all-targets -- -D warnings
   step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+  # Before the tests, so that no test has to wait for a compiler.
+  step 'release build' release
+  step 'static build' bash tests/sidecar.sh build
   step 'tests' tests
   step 'first command' first_command
 fi

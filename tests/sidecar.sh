@@ -36,7 +36,7 @@ build() {
       read -r -a words <<<"$rest"
       if [ "$stage" = build ]; then
         # Only what is under version control or about to be: an image must not depend on a stray file.
-        for word in "${words[@]:0:${#words[@]}-1}"; do cp -r "$word" "$source/"; done
+        for word in "${words[@]:0:${#words[@]}-1}"; do cp -rp "$word" "$source/"; done
       else
         local from=${words[1]}
         [[ $from = /out/* ]] && from=$work$from

@@ -8,7 +8,7 @@ use super::{COULD_NOT_START, RunArgs, settings};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::observe::{LogSink, init_events};
-use crate::server::{self, Running};
+use crate::server::{self, Running, Signals};
 
 pub(super) fn main(args: &RunArgs) -> ExitCode {
     match settings(&args.config, &args.listen, args.upstream.as_deref()) {
@@ -31,6 +31,11 @@ pub(super) fn serve(
         return failed(&format!("log.level is not a filter: {fault}"));
     }
     note_panics();
+    // before anybody can see that it listens
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(fault) => return failed(&format!("signals cannot be listened for: {fault}")),
+    };
     let upstream = settings.upstream.origin.authority.clone();
     let running = match server::start(settings, Clock::system(), Some(log.clone())) {
         Ok(running) => running,
@@ -43,23 +48,18 @@ pub(super) fn serve(
         tracing::info!(%address, "health listening");
     }
     ready(&running);
-    let code = match server::until_signalled(running) {
-        Ok(totals) => {
-            tracing::info!(
-                connections = totals.connections,
-                requests = totals.requests,
-                refused = totals.refused,
-                upstream_failures = totals.upstream_failures,
-                aborted = totals.aborted,
-                panics = totals.panics,
-                "stopped"
-            );
-            ExitCode::SUCCESS
-        }
-        Err(fault) => failed(&format!("signals cannot be listened for: {fault}")),
-    };
+    let totals = server::until_signalled(running, signals);
+    tracing::info!(
+        connections = totals.connections,
+        requests = totals.requests,
+        refused = totals.refused,
+        upstream_failures = totals.upstream_failures,
+        aborted = totals.aborted,
+        panics = totals.panics,
+        "stopped"
+    );
     log.flush(LAST_WORDS);
-    code
+    ExitCode::SUCCESS
 }
 
 fn failed(why: &str) -> ExitCode {

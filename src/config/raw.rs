@@ -114,7 +114,7 @@ section! {
 
     /// A key that is accepted and does not sign: one of key, key_file and public_key_file, and its algorithm.
     ExtraKey {
-        /// The key itself, written as in [token].
+        /// The key itself, written as in `[token]`.
         key: Hidden;
         /// The file that holds the key.
         key_file: FilePath;
@@ -142,9 +142,9 @@ section! {
         secrets: Vec<At<ClientSecret>> = NONE;
         /// What it may ask for; asked for nothing, it gets all of these.
         scopes: Vec<At<Text>> = NONE;
-        /// `aud` of its tokens, instead of [token]'s.
+        /// `aud` of its tokens, instead of `[token]`'s.
         audience: OneOrMore<Text>;
-        /// How long its tokens live, instead of [token]'s.
+        /// How long its tokens live, instead of `[token]`'s.
         expires_in: Span<Lifetime>;
         /// Further claims of its tokens.
         claims: Entries<Anything> = ();

@@ -5,6 +5,7 @@ mod answer;
 mod connection;
 mod limits;
 mod listener;
+mod panics;
 mod shutdown;
 mod tunnel;
 mod worker;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use listener::BindError;
-pub use shutdown::until_signalled;
+pub use shutdown::{Signals, until_signalled};
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -27,7 +28,7 @@ use crate::dial::TlsSetupError;
 use crate::issuers::{self, Fetcher, Issuers};
 use crate::observe::{Counters, LogSink};
 use crate::token::{self, TokenService};
-use listener::Listeners;
+use listener::{Listeners, SocketFile};
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +81,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    files: Vec<SocketFile>,
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
@@ -135,8 +137,11 @@ pub fn start(
         log: if settings.log.access { log } else { None },
         settings: Arc::new(settings),
     });
+    let addresses = listeners.addresses();
+    let (sets, files) = listeners.split(shared.settings.server.workers)?;
     let mut running = Running {
-        addresses: listeners.addresses(),
+        addresses,
+        files,
         admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         phase,
         workers: Vec::new(),
@@ -146,9 +151,7 @@ pub fn start(
         _fetcher: fetcher,
         shared: Arc::clone(&shared),
     };
-    for (number, sockets) in
-        listeners.split(shared.settings.server.workers)?.into_iter().enumerate()
-    {
+    for (number, sockets) in sets.into_iter().enumerate() {
         let counters = Arc::new(Counters::default());
         running.counters.push(Arc::clone(&counters));
         running.workers.push(worker::start(number, sockets, &shared, counters)?);
@@ -197,6 +200,8 @@ impl Running {
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
         self.shared.ready.store(false, Ordering::Relaxed);
+        // before the sockets close: whoever finds a file finds somebody who answers
+        self.files.iter().for_each(SocketFile::remove);
         self.advance(Phase::Draining);
     }
 

@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::identity::Scopes;
 use crate::keys::KeyRing;
+use crate::message::BodyError;
 use client::{Clients, Presented};
 use grant::{Format, Request};
 use throttle::Throttle;
@@ -171,7 +172,7 @@ impl TokenService {
 
     /// Answers one request at [`TokenService::path`] from the client at `address`. It cannot fail, and
     /// never waits longer for the body than [`BODY_TIMEOUT`]. Must run under tokio with its timer on.
-    pub async fn answer<B: Body<Data = Bytes>>(
+    pub async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         method: &Method,
         headers: &HeaderMap,
@@ -185,7 +186,7 @@ impl TokenService {
         }
     }
 
-    async fn grant<B: Body<Data = Bytes>>(
+    async fn grant<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         method: &Method,
         headers: &HeaderMap,
@@ -244,7 +245,7 @@ impl TokenService {
 }
 
 /// The whole body, wiped when dropped.
-async fn read<B: Body<Data = Bytes>>(
+async fn read<B: Body<Data = Bytes, Error = BodyError>>(
     headers: &HeaderMap,
     body: B,
 ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
@@ -257,7 +258,11 @@ async fn read<B: Body<Data = Bytes>>(
     let mut body = pin!(body);
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| TokenError::BodyBroken)?;
+        let frame = frame.map_err(|fault| match fault {
+            BodyError::TooLarge => TokenError::BodyTooLong,
+            BodyError::Stalled => TokenError::BodyTooSlow,
+            BodyError::Cut | BodyError::Malformed => TokenError::BodyBroken,
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > MAX_BODY {
             return Err(TokenError::BodyTooLong);

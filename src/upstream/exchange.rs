@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{Failure, Pool, after};
@@ -62,6 +62,7 @@ impl Connection {
     /// Gives up what an idle connection does not need.
     pub(super) fn begin_idle(&mut self) {
         self.deadline.set(None);
+        self.wire.shrink();
     }
 
     /// The whole body, if all of it has already come.
@@ -80,6 +81,8 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Body,
+    /// Names of the identity headers, which no trailer may bear either.
+    reserved: Rc<[HeaderName]>,
     chunked: bool,
     /// Kept back until the upstream asks for it, or takes too long to.
     held: bool,
@@ -92,10 +95,11 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    pub(super) fn new(body: Body, expects_continue: bool) -> Self {
+    pub(super) fn new(body: Body, expects_continue: bool, reserved: &Rc<[HeaderName]>) -> Self {
         let (chunked, empty) = (body.length().is_none(), body.is_empty());
         let held = expects_continue && !empty;
-        Self { body, chunked, held, done: empty, sent: false, broken: false }
+        let reserved = Rc::clone(reserved);
+        Self { body, reserved, chunked, held, done: empty, sent: false, broken: false }
     }
 
     /// The length to declare; `None`: chunked.
@@ -170,14 +174,7 @@ impl Upload {
             Ok(piece) => wire.queue_bytes(piece),
             Err(frame) => {
                 if let (true, Ok(mut trailers)) = (self.chunked, frame.into_trailers()) {
-                    let gone: Vec<_> = trailers
-                        .keys()
-                        .filter(|name| !trailer_passes(name, &[]))
-                        .cloned()
-                        .collect();
-                    for name in gone {
-                        trailers.remove(name);
-                    }
+                    filter_trailers(&mut trailers, &self.reserved);
                     queue_last_chunk(wire.queue(), Some(&trailers));
                     self.done = true;
                 }
@@ -274,6 +271,15 @@ fn read_head(
     }
 }
 
+/// Takes out what may not stand behind a body.
+fn filter_trailers(trailers: &mut HeaderMap, reserved: &[HeaderName]) {
+    let gone: Vec<_> =
+        trailers.keys().filter(|name| !trailer_passes(name, reserved)).cloned().collect();
+    for name in gone {
+        trailers.remove(name);
+    }
+}
+
 /// Where the answer's body ends (RFC 9112 §6.3).
 pub(super) const fn response_framing(head: &ResponseHead, has_body: bool) -> Decoder {
     if !has_body {
@@ -352,14 +358,7 @@ impl HttpBody for Download {
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
                 Ok(Decoded::Trailers(mut trailers)) => {
-                    let gone: Vec<_> = trailers
-                        .keys()
-                        .filter(|name| !trailer_passes(name, &[]))
-                        .cloned()
-                        .collect();
-                    for name in gone {
-                        trailers.remove(name);
-                    }
+                    filter_trailers(&mut trailers, &[]);
                     if !trailers.is_empty() {
                         this.finish(); // they are the end: nobody asks for more
                         return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
