@@ -15,13 +15,14 @@ const LAYERS: &[&[&str]] = &[
     &["gateway"],
     &["upstream"],
     &["auth", "token"],
+    &["issuers"],
     &["http1"],
     &["dial"],
     &["observe"],
     &["message"],
     &["config"],
     &["keys"],
-    &["net", "clock", "identity", "secret"],
+    &["net", "clock", "condition", "identity", "json", "secret"],
 ];
 /// For unit tests alone.
 const TESTING: &str = "testing";
