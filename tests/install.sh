@@ -5,6 +5,7 @@
 #   bash tests/install.sh            everything
 #   bash tests/install.sh clients    the clients of tests/clients
 #   bash tests/install.sh example    the server of examples/in-front-of-an-api
+#   bash tests/install.sh provider   the identity provider of tests/clients/oidc-provider
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -72,11 +73,15 @@ python_packages() {
 }
 
 case $part in
-clients | example | everything) ;;
-*) fail "no such part: $part (clients, example or everything)" ;;
+clients | example | provider | everything) ;;
+*) fail "no such part: $part (clients, example, provider or everything)" ;;
 esac
 debian_packages bash=bash curl=curl node=nodejs npm=npm python3=python3 unshare=util-linux setpriv=util-linux \
   ldd=libc-bin cc=gcc openssl=openssl
-[ "$part" = example ] || node_packages tests/clients/node
-[ "$part" = example ] || python_packages
-[ "$part" = clients ] || node_packages examples/in-front-of-an-api
+wanted() { [ "$part" = everything ] || [ "$part" = "$1" ]; }
+if wanted clients; then
+  node_packages tests/clients/node
+  python_packages
+fi
+if wanted example; then node_packages examples/in-front-of-an-api; fi
+if wanted provider; then node_packages tests/clients/oidc-provider; fi

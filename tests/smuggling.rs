@@ -1,5 +1,7 @@
 //! Group S: no byte of one message is ever taken for part of another, on either side of the gateway.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use std::sync::mpsc;

@@ -2,7 +2,8 @@
 //! One token has one judge; an issuer whose `when` is false, or has no answer, takes no part.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::condition::{Condition, Names};
@@ -121,19 +122,20 @@ impl Claims {
     }
 }
 
-/// Whether a token is a JWT by its form: three parts of base64url, the first of them a JSON object with `alg`.
+/// Whether a token is a JWT by its form: three parts, the first of them a JSON object with `alg`.
+///
+/// Read leniently, so that a JWT that would be refused does not become a reference token by another spelling: whatever is
+/// meant as a JWT is judged as one, and refused if it is not spelt as one.
 pub(super) fn is_jwt(token: &str) -> bool {
     let mut parts = token.split('.');
-    let (Some(header), Some(claims), Some(signature), None) =
+    let (Some(header), Some(_), Some(_), None) =
         (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return false;
     };
-    let decoded = |part: &str| URL_SAFE_NO_PAD.decode(part);
-    let (Ok(header), Ok(_), Ok(_)) = (decoded(header), decoded(claims), decoded(signature)) else {
-        return false;
-    };
-    // with a member twice it is still meant to be a header, and judged (and refused) as one
+    let header = header.replace('+', "-").replace('/', "_");
+    let Ok(header) = LENIENT.decode(header) else { return false };
+    // with a member twice it is still meant to be a header
     serde_json::from_slice::<serde_json::Map<_, serde_json::Value>>(&header)
         .is_ok_and(|header| header.contains_key("alg"))
 }
@@ -168,6 +170,13 @@ fn prefix(token: &str) -> &str {
     end.and_then(|end| token.get(..=end)).unwrap_or_default()
 }
 
+/// Every spelling of base64 that some decoder takes.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 /// Beyond it an underscore is part of what is random.
 const LONGEST_PREFIX: usize = 16;
 
@@ -195,13 +204,29 @@ mod tests {
             format!("{header}.e30.AA.AA.AA"),
             format!("{header}.e30"),
             format!("{bare}.e30.AA"),
-            format!("{header}.e30=.AA"),
-            format!("{}.e30.AA", STANDARD.encode(r#"{"alg":"RS256"} "#)),
             "gh_1a2b".to_owned(),
             "..".to_owned(),
             String::new(),
         ] {
             assert!(!is_jwt(&token), "{token}");
+        }
+    }
+
+    #[test]
+    fn j43_another_spelling_of_a_jwt_does_not_make_it_a_reference_token() {
+        let header = r#"{"alg":"RS256","kid":"???>>>"} "#;
+        let padded = STANDARD.encode(header);
+        assert!(padded.ends_with('=') && padded.contains(['+', '/']));
+        let bare = URL_SAFE_NO_PAD.encode(header);
+        let spare = format!(
+            "{}{}",
+            &bare[..bare.len() - 1],
+            char::from(bare.as_bytes()[bare.len() - 1] + 1)
+        );
+        for header in [&padded, &spare, &bare] {
+            for rest in ["e30.AA", "e30=.AA", "e3~.AB", ".", "e30.AA=="] {
+                assert!(is_jwt(&format!("{header}.{rest}")), "{header}.{rest}");
+            }
         }
     }
 

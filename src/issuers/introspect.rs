@@ -267,6 +267,11 @@ impl Tended {
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
                 return Err(AskError::Unauthorized(status));
             }
+            // it does not ask itself about tokens of this form: it has issued none (RFC 7009 §2.2.1)
+            StatusCode::BAD_REQUEST if is_unsupported(&reply.body) => {
+                let good_until = self.clock.monotonic() + how.cache.min(NEGATIVE);
+                return Ok((Answer { active: None, good_until }, reply.body.len()));
+            }
             status => return Err(AskError::Status(status)),
         }
         if !is_json(reply.content_type.as_ref()) {
@@ -298,6 +303,11 @@ fn question(how: &Introspection, token: &str) -> (HeaderMap, Bytes) {
         }
     }
     (headers, Bytes::from(form.finish()))
+}
+
+fn is_unsupported(body: &[u8]) -> bool {
+    let object = json::object(body).unwrap_or_default();
+    object.get("error").and_then(Value::as_str) == Some("unsupported_token_type")
 }
 
 fn is_json(content_type: Option<&HeaderValue>) -> bool {

@@ -272,6 +272,13 @@ impl VerifyingKey {
         Self::checked_point(algorithm, point, Some(String::new())).map(|key| key.named(key_id))
     }
 
+    /// Whether `signature`, in base64url, is this key's over exactly `message`: the bare check beneath every judgement of a token.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
+        jsonwebtoken::crypto::verify(signature, message, &self.decoding, self.algorithm)
+            .unwrap_or(false)
+    }
+
     /// The same key under another `kid`, or none.
     #[must_use]
     pub fn named(self, key_id: Option<String>) -> Self {

@@ -193,3 +193,151 @@ const MAX_RSA_BITS: u32 = 4096;
 const MAX_KID: usize = 512;
 const ROCA_PRIMES: [u32; 17] =
     [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{EcdsaKeyPair, KeyPair};
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::{Value, json};
+
+    use super::{BadKeySet, KeySet, is_roca};
+    use crate::keys::Algorithm;
+
+    const ALL: [Algorithm; 5] =
+        [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA];
+    /// RFC 7638 §3.1.
+    const N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+
+    fn rsa() -> Value {
+        json!({ "kty": "RSA", "kid": "a", "use": "sig", "alg": "RS256", "n": N, "e": "AQAB" })
+    }
+
+    fn ec() -> Value {
+        let document = aws_lc_rs::signature::EcdsaKeyPair::generate(
+            &aws_lc_rs::signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+        );
+        let pair: EcdsaKeyPair = document.unwrap();
+        let point = pair.public_key().as_ref();
+        let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        json!({ "kty": "EC", "crv": "P-256", "kid": "e", "x": number(&point[1..33]), "y": number(&point[33..]) })
+    }
+
+    fn with(mut jwk: Value, name: &str, value: Value) -> Value {
+        jwk[name] = value;
+        jwk
+    }
+
+    fn read(keys: &[Value]) -> KeySet {
+        KeySet::read(json!({ "keys": keys }).to_string().as_bytes(), &ALL).unwrap()
+    }
+
+    fn algorithms(keys: &[Value]) -> Vec<Algorithm> {
+        read(keys).keys().iter().map(super::VerifyingKey::algorithm).collect()
+    }
+
+    #[test]
+    fn a_key_has_the_algorithm_it_names_or_the_first_that_fits() {
+        let nameless = |mut jwk: Value| {
+            jwk.as_object_mut().unwrap().remove("alg");
+            jwk
+        };
+        assert_eq!(algorithms(&[rsa()]), [Algorithm::RS256]);
+        assert_eq!(algorithms(&[with(rsa(), "alg", json!("PS256"))]), [Algorithm::PS256]);
+        assert_eq!(algorithms(&[nameless(rsa())]), [Algorithm::RS256]);
+        assert_eq!(algorithms(&[ec()]), [Algorithm::ES256]);
+        let document = json!({ "keys": [nameless(rsa())] }).to_string();
+        let only =
+            KeySet::read(document.as_bytes(), &[Algorithm::ES256, Algorithm::PS512]).unwrap();
+        assert_eq!(only.keys()[0].algorithm(), Algorithm::PS512);
+        assert!(KeySet::read(document.as_bytes(), &[Algorithm::ES256]).unwrap().keys().is_empty());
+    }
+
+    #[test]
+    fn j17_a_key_that_is_weak_or_for_something_else_is_not_used() {
+        let short = URL_SAFE_NO_PAD.encode([0xC1; 128]);
+        let long = URL_SAFE_NO_PAD.encode([0xC1; 1024]);
+        for (name, jwk) in [
+            ("use", with(rsa(), "use", json!("enc"))),
+            ("use of another type", with(rsa(), "use", json!(["sig"]))),
+            ("key_ops", with(rsa(), "key_ops", json!(["encrypt", "sign"]))),
+            ("key_ops of another type", with(rsa(), "key_ops", json!("verify"))),
+            ("alg that is not its own", with(rsa(), "alg", json!("ES256"))),
+            ("alg that encrypts", with(rsa(), "alg", json!("RSA-OAEP"))),
+            ("alg that the issuer may not use", with(rsa(), "alg", json!("RS512"))),
+            ("alg of another type", with(rsa(), "alg", json!(256))),
+            ("HS256 with a public key", with(rsa(), "alg", json!("HS256"))),
+            ("none", with(rsa(), "alg", json!("none"))),
+            ("1024 bits", with(rsa(), "n", json!(short))),
+            ("8192 bits", with(rsa(), "n", json!(long))),
+            ("e = 1", with(rsa(), "e", json!("AQ"))),
+            ("an even e", with(rsa(), "e", json!("AQAC"))),
+            ("e = 0", with(rsa(), "e", json!("AA"))),
+            ("no e", with(rsa(), "e", json!(null))),
+            ("padding", with(rsa(), "e", json!("AQAB===="))),
+            ("the other alphabet", with(rsa(), "n", json!(N.replace('_', "/").replace('-', "+")))),
+            ("spare bits", with(rsa(), "n", json!(format!("{}h", &N[..N.len() - 1])))),
+            ("a private key", with(rsa(), "d", json!("AQAB"))),
+            ("off the curve", with(ec(), "y", ec()["x"].clone())),
+            (
+                "the point at nowhere",
+                with(with(ec(), "x", json!("A".repeat(43))), "y", json!("A".repeat(43))),
+            ),
+            ("a short x", with(ec(), "x", json!("AQAB"))),
+            ("another curve", with(ec(), "crv", json!("P-384"))),
+            ("P-521", with(ec(), "crv", json!("P-521"))),
+            ("secp256k1", with(ec(), "crv", json!("secp256k1"))),
+            (
+                "oct",
+                json!({ "kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow" }),
+            ),
+            ("X25519", json!({ "kty": "OKP", "crv": "X25519", "x": "A".repeat(43) })),
+            ("kid of another type", with(rsa(), "kid", json!(1))),
+            ("an unknown kty", json!({ "kty": "LMS" })),
+            ("nothing", json!({})),
+            ("no object", json!("a")),
+        ] {
+            let set = read(&[jwk, with(ec(), "kid", json!("good"))]);
+            let kids: Vec<_> =
+                set.keys().iter().map(|key| key.key_id().unwrap_or_default().to_owned()).collect();
+            assert_eq!((kids.as_slice(), set.skipped()), (&["good".to_owned()][..], 1), "{name}");
+        }
+    }
+
+    #[test]
+    fn j16_two_keys_with_one_kid_and_algorithm_are_both_left_out() {
+        let twins = [with(ec(), "kid", json!("a")), with(ec(), "kid", json!("a")), rsa()];
+        assert_eq!(algorithms(&twins), [Algorithm::RS256]);
+        assert_eq!(read(&twins).skipped(), 2);
+        assert!(
+            read(&twins).has(Some("a"), Algorithm::RS256)
+                && !read(&twins).has(Some("a"), Algorithm::ES256)
+        );
+    }
+
+    #[test]
+    fn d162_a_document_that_is_no_set_or_a_huge_one_is_refused() {
+        for (document, fault) in [
+            ("", BadKeySet::Json),
+            ("<html>", BadKeySet::Json),
+            ("[]", BadKeySet::Json),
+            (r#"{"keys":[],"keys":[]}"#, BadKeySet::Json),
+            ("{}", BadKeySet::Keys),
+            (r#"{"keys":{}}"#, BadKeySet::Keys),
+        ] {
+            assert_eq!(KeySet::read(document.as_bytes(), &ALL).unwrap_err(), fault, "{document}");
+        }
+        let many = json!({ "keys": vec![json!({}); 101] }).to_string();
+        assert_eq!(KeySet::read(many.as_bytes(), &ALL).unwrap_err(), BadKeySet::TooMany);
+        let nested = format!("{{\"keys\":{}", "[".repeat(100_000));
+        assert_eq!(KeySet::read(nested.as_bytes(), &ALL).unwrap_err(), BadKeySet::Json);
+    }
+
+    #[test]
+    fn j17_a_modulus_with_the_fingerprint_of_roca_is_known() {
+        // 65537^k has the fingerprint by construction
+        let power: Vec<u8> = [1, 0, 1].to_vec();
+        assert!(is_roca(&power) && is_roca(&[1]));
+        assert!(!is_roca(&URL_SAFE_NO_PAD.decode(N).unwrap()));
+    }
+}

@@ -7,6 +7,8 @@ pub mod attack;
 pub mod process;
 pub mod tokens;
 
+pub mod provider;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
