@@ -18,7 +18,7 @@ fn request(method: &str, fields: &str) -> String {
 /// 401 with this `error_description`, and nothing at the upstream.
 fn assert_invalid(talk: &Talk, what: &str) {
     assert_eq!(talk.statuses(), [401], "{what}: {talk:?}");
-    let challenge = talk.answers[0].field("www-authenticate").unwrap();
+    let challenge = talk.answers[0].field("www-authenticate").expect("a challenge");
     assert!(
         challenge.starts_with(
             "Bearer realm=\"tollgate\", error=\"invalid_token\", error_description=\""
