@@ -783,7 +783,7 @@ fn a_client_that_stops_in_the_middle_of_its_body_is_told_408() {
 #[test]
 fn a_body_that_grows_too_large_on_its_way_is_413_and_never_whole_upstream() {
     let upstream = Upstream::scripted(|mut connection| {
-        let mut seen = connection.head().unwrap();
+        let Some(mut seen) = connection.head() else { return }; // given up before it was sent
         seen.complete = connection.body(&mut seen);
         connection.note(seen);
     });
@@ -796,5 +796,6 @@ fn a_body_that_grows_too_large_on_its_way_is_413_and_never_whole_upstream() {
     }
     client.send("0\r\n\r\n");
     assert_eq!(client.answer().status, 413);
-    assert!(upstream.wait_for(1).iter().all(|seen| !seen.complete));
+    gateway.finish(); // what it had begun to send has ended by now
+    assert!(upstream.seen().iter().all(|seen| !seen.complete));
 }

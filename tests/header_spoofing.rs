@@ -1,5 +1,7 @@
 //! Group H: what the upstream reads of a caller and of a connection is the gateway's word, never the client's.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use support::attack::{HIDDEN, Site};

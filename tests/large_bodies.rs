@@ -1,6 +1,6 @@
 //! A gibibyte each way through the program, with flat memory and equal checksums.
 //!
-//! `TOLLGATE_TEST_LARGE_MIB` sets another size.
+//! `LARGE_BODY_MIB` sets another size.
 
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
 
@@ -18,7 +18,7 @@ use support::{Client, bearer, find, toml};
 const MEMORY_LIMIT: u64 = 64 * 1024;
 
 fn size() -> usize {
-    let mebibytes = std::env::var("TOLLGATE_TEST_LARGE_MIB").ok();
+    let mebibytes = std::env::var("LARGE_BODY_MIB").ok();
     mebibytes.map_or(1024, |text| text.parse().unwrap()) << 20
 }
 

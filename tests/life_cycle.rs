@@ -5,7 +5,7 @@
 mod support;
 
 use std::io::Write as _;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -215,11 +215,23 @@ fn a_port_in_use_is_told_in_a_sentence_and_exits_with_3() {
     assert_eq!(first.ask(get("/")).text(), "hello");
 }
 
+/// A free port below those that the system gives away itself.
+fn fixed_address() -> SocketAddr {
+    let from = 20_000 + u16::try_from(std::process::id() % 5_000).unwrap();
+    (from..32_000)
+        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
+        .find(|address| TcpListener::bind(address).is_ok())
+        .unwrap()
+}
+
 #[test]
 fn a_gateway_that_was_killed_is_back_at_once_on_the_same_port() {
     let upstream = Upstream::start();
-    let first = Process::start(&file(&upstream, "", ""));
-    let address = first.address;
+    // not one that the system could give to somebody's connection in between
+    let address = fixed_address();
+    let text = file(&upstream, "", "").replace("127.0.0.1:0", &address.to_string());
+    let first = Process::start(&text);
+    assert_eq!(first.address, address);
     let mut clients: Vec<_> = (0..50).map(|_| first.connect()).collect();
     for client in &mut clients {
         client.send(get("/"));
@@ -228,7 +240,6 @@ fn a_gateway_that_was_killed_is_back_at_once_on_the_same_port() {
     first.signal(Signal::KILL);
     assert_eq!(first.end().0, None);
     let started = Instant::now();
-    let text = file(&upstream, "", "").replace("127.0.0.1:0", &address.to_string());
     let second = Process::start(&text);
     assert_eq!(second.ask(get("/")).text(), "hello");
     println!("listening {:?} after it was started", started.elapsed());

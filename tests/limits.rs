@@ -1,5 +1,7 @@
 //! Group D: nobody gets more of the gateway than a share: not its time, not its memory, not its connections.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use std::io::{Read, Write};
@@ -79,7 +81,8 @@ fn a_silent_connection_is_closed_at_the_header_deadline() {
 fn a_head_that_drips_in_is_cut_at_the_deadline_from_the_accept() {
     let site = Site::with(SHORT);
     let address = site.gateway.address;
-    let endless: [(&str, fn(usize) -> Vec<u8>); 4] = [
+    type Piece = fn(usize) -> Vec<u8>;
+    let endless: [(&str, Piece); 4] = [
         ("a byte at a time", |number| {
             let head = b"GET /x HTTP/1.1\r\nHost: api.test\r\nX-Long: yyyy";
             vec![head[number.min(head.len() - 1)]]

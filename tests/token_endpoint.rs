@@ -1,5 +1,7 @@
 //! Group T: `POST /auth/token` gives a token to a client that proves itself, in whatever form, and to nobody else.
 
+#![allow(clippy::disallowed_methods, clippy::unwrap_used)] // a test that cannot go on may panic, and its time is real
+
 mod support;
 
 use base64::Engine;

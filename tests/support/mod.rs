@@ -648,9 +648,10 @@ impl Connection {
         std::mem::take(&mut self.read)
     }
 
-    /// Whether the peer closes within a second, or has; what comes before is thrown away.
+    /// Whether the peer closes within a second (and what a busy machine adds to that), or has; what comes before
+    /// is thrown away.
     pub fn closes_soon(&mut self) -> bool {
-        self.stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+        self.stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
         let mut piece = [0; 65536];
         loop {
             match self.stream.read(&mut piece) {

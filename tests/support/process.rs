@@ -113,8 +113,10 @@ impl Process {
             .changed
             .wait_timeout_while(state, PATIENCE, |state| !state.text.contains(text) && !state.ended)
             .unwrap();
-        assert!(state.text.contains(text) && !outcome.timed_out(), "no {text:?} in {}", state.text);
-        state.text.clone()
+        let log = state.text.clone();
+        drop(state);
+        assert!(log.contains(text) && !outcome.timed_out(), "no {text:?} in {log:?}");
+        log
     }
 
     /// Stops reading the log, or goes on.
@@ -207,6 +209,11 @@ fn command(toml: &str, ulimit: &str) -> Command {
         shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\""), program]);
         shell
     };
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TOLLGATE_") {
+            command.env_remove(name);
+        }
+    }
     command.args(["run", "--config"]).arg(file).stdout(Stdio::piped()).stdin(Stdio::null());
     command
 }
