@@ -55,7 +55,7 @@ fn json_says_the_same_and_no_secret() {
     let token = token();
     let secrets = ["X-Api-Key: k3y", "Cookie: session=s3ss", "X-Signature: s1gn", "X-Plain: seen"];
     let mut arguments =
-        vec!["explain", "POST", "http://eu.example.com/tenants/acme?access_token=qu3ry", "--json"];
+        vec!["explain", "POST", "http://eu.example.com/tenants/acme?api_token=qu3ry", "--json"];
     arguments.extend(["--token", &token]);
     arguments.extend(secrets.iter().flat_map(|header| ["--header", header]));
     let ended = tollgate(&arguments);

@@ -371,7 +371,7 @@ fn talk(gateway: &Process) -> Vec<(&'static str, &'static str, u16, &'static str
     };
     ask(get("/open?password=query-secret"), ("GET", "/open", 200, "open"));
     ask(
-        post("/items?access_token=query-secret", &bearer(&token), b"x=1"),
+        post("/items?api_token=query-secret", &bearer(&token), b"x=1"),
         ("POST", "/items", 200, "allowed"),
     );
     ask(post("/items", "", b"x=1"), ("POST", "/items", 401, "refused"));

@@ -1,5 +1,7 @@
 //! Who is let in where: `[access]` and `[[routes]]` over real sockets.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::io::Write;

@@ -137,8 +137,11 @@ pub struct Caller {
     /// Whom the token speaks for.
     pub principal: Principal,
     /// The identity headers, ready to be set: [identity]'s, then those of each route that has its own.
-    identity: Box<[Result<Vec<(HeaderName, HeaderValue)>, Denied>]>,
+    identity: Box<[Spoken]>,
 }
+
+/// A set of identity headers, or the claim that cannot be said in one.
+type Spoken = Result<Vec<(HeaderName, HeaderValue)>, Denied>;
 
 impl Caller {
     /// The identity headers of one set, ready to be set. A name that is configured and not here has no value for

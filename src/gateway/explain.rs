@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 
-use super::{Gateway, Refusal};
+use super::{Gateway, Refusal, once};
 use crate::auth::{
     Asking, Authentication, Check, Credential, Denied, Permitted, Policy, Requirement, authorize,
     credential,
@@ -93,6 +93,12 @@ impl Gateway {
         said.demands = demands_said(policy, guarded);
         let now = self.clock.unix_seconds();
         let authentication = said.authenticate(self, &request, now);
+        let authentication = once(&request, guarded, authentication);
+        if let Err(denied @ Denied::Repeated) = authentication
+            && said.checks.iter().all(|check| check.passed != Some(false))
+        {
+            said.check("one credential", Some(false), Some(denied));
+        }
         let (mut met, demand) = (Vec::new(), choice.demand(now));
         let is_judged =
             guarded && !policy.denies() && matches!(authentication, Ok(Authentication::Caller(_)));

@@ -260,6 +260,7 @@ fn permit(
 ) -> Result<Permitted, Refusal> {
     let rule = choice.rule;
     let guarded = rule.policy.guards(&request);
+    let authentication = once(&request, guarded, authentication);
     let permitted = authorize(request, &choice.demand(now), authentication, &mut |_| {})
         .map_err(|denied| Refusal::of(denied, &rule.policy))?;
     (record.decision, record.reason) = passed(&permitted, guarded, rule);
@@ -275,6 +276,22 @@ fn passed(permitted: &Permitted, guarded: bool, rule: &Rule) -> (Decision, &'sta
         (None, false, None) if rule.pattern.is_some() => (Decision::Open, "open_route"),
         (None, false, None) => (Decision::Open, "open_method"),
     }
+}
+
+/// What a guarded request that bears two tokens proves: nothing.
+fn once(
+    request: &Request,
+    guarded: bool,
+    authentication: Result<Authentication, Denied>,
+) -> Result<Authentication, Denied> {
+    if guarded && bears_two_tokens(request) { Err(Denied::Repeated) } else { authentication }
+}
+
+/// Whether a token stands in the query beside the one in `Authorization`: a reader behind us could take that one
+/// (RFC 6750 §2 allows one method a request).
+fn bears_two_tokens(request: &Request) -> bool {
+    request.headers.contains_key(header::AUTHORIZATION)
+        && request.target.has_parameter("access_token")
 }
 
 /// How often the request has been through a gateway of this name.
