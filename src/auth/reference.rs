@@ -66,7 +66,7 @@ impl OwnTokens {
         observer: &mut impl Observer,
     ) -> Result<(Principal, Bond), Denied> {
         if is_ours(token) {
-            return self.judge_reference(token, now, observer).await;
+            return self.judge_reference(token, |_| now, observer).await;
         }
         let principal = self.judge.judge(token, now, observer)?;
         let bond = bond_of(&principal);
@@ -84,6 +84,9 @@ impl OwnTokens {
         token: &str,
         now: u64,
     ) -> Result<(Principal, Bond), Denied> {
+        if is_ours(token) {
+            return self.judge_reference(token, |kept| now.max(kept.iat), &mut ()).await;
+        }
         match self.judge(token, now, &mut ()).await {
             Err(Denied::NotYetValid | Denied::IssuedInFuture) => {
                 self.judge(token, begin_of(token).unwrap_or(now).max(now), &mut ()).await
@@ -95,7 +98,7 @@ impl OwnTokens {
     async fn judge_reference(
         &self,
         token: &str,
-        now: u64,
+        now: impl Fn(&Kept) -> u64,
         observer: &mut impl Observer,
     ) -> Result<(Principal, Bond), Denied> {
         let digest = reference::digest(token).ok_or(Denied::BadReference)?;
@@ -104,6 +107,7 @@ impl OwnTokens {
         let record = record.ok_or(Denied::UnknownReference)?;
         observer.passed(Check::Revocation);
         let kept: Kept = serde_json::from_slice(&record).map_err(|_| Denied::UnknownReference)?;
+        let now = now(&kept);
         let claims = kept.into_claims(&self.issuer, &digest);
         let principal = self.judge.judge_claims(claims, now, observer)?;
         Ok((principal, Bond::While(digest)))
