@@ -7,6 +7,8 @@
 
 pub mod cli;
 
+pub mod demo;
+
 pub mod server;
 
 pub mod gateway;

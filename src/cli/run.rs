@@ -1,5 +1,6 @@
 //! `tollgate run`: reads the configuration, starts the gateway, serves until a signal.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,18 +8,22 @@ use super::{COULD_NOT_START, RunArgs, settings};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::observe::{LogSink, init_events};
-use crate::server::{self, Running};
+use crate::server::{self, Running, Signals};
 
 pub(super) fn main(args: &RunArgs) -> ExitCode {
     match settings(&args.config, &args.listen, args.upstream.as_deref()) {
-        Ok((_, loaded)) => serve(loaded.settings, |_| {}),
+        Ok((_, loaded)) => serve(loaded.settings, io::stdout(), |_| {}),
         Err(code) => code,
     }
 }
 
-/// Serves until a signal, and says so in the log. `ready` is called once the gateway listens.
-pub(super) fn serve(settings: Settings, ready: impl FnOnce(&Running)) -> ExitCode {
-    let log = match LogSink::start(std::io::stdout()) {
+/// Serves until a signal, and says so in the log, which goes to `out`. `ready` is called once the gateway listens.
+pub(super) fn serve(
+    settings: Settings,
+    out: impl Write + Send + 'static,
+    ready: impl FnOnce(&Running),
+) -> ExitCode {
+    let log = match LogSink::start(out) {
         Ok(log) => log,
         Err(fault) => return failed(&format!("no thread for the log can be started: {fault}")),
     };
@@ -26,6 +31,11 @@ pub(super) fn serve(settings: Settings, ready: impl FnOnce(&Running)) -> ExitCod
         return failed(&format!("log.level is not a filter: {fault}"));
     }
     note_panics();
+    // before anybody can see that it listens
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(fault) => return failed(&format!("signals cannot be listened for: {fault}")),
+    };
     let upstream = settings.upstream.origin.authority.clone();
     let running = match server::start(settings, Clock::system(), Some(log.clone())) {
         Ok(running) => running,
@@ -38,23 +48,18 @@ pub(super) fn serve(settings: Settings, ready: impl FnOnce(&Running)) -> ExitCod
         tracing::info!(%address, "health listening");
     }
     ready(&running);
-    let code = match server::until_signalled(running) {
-        Ok(totals) => {
-            tracing::info!(
-                connections = totals.connections,
-                requests = totals.requests,
-                refused = totals.refused,
-                upstream_failures = totals.upstream_failures,
-                aborted = totals.aborted,
-                panics = totals.panics,
-                "stopped"
-            );
-            ExitCode::SUCCESS
-        }
-        Err(fault) => failed(&format!("signals cannot be listened for: {fault}")),
-    };
+    let totals = server::until_signalled(running, signals);
+    tracing::info!(
+        connections = totals.connections,
+        requests = totals.requests,
+        refused = totals.refused,
+        upstream_failures = totals.upstream_failures,
+        aborted = totals.aborted,
+        panics = totals.panics,
+        "stopped"
+    );
     log.flush(LAST_WORDS);
-    code
+    ExitCode::SUCCESS
 }
 
 fn failed(why: &str) -> ExitCode {

@@ -73,6 +73,9 @@ pub(super) fn by_line(text: &str, shape: &Shape) -> Vec<Hidden> {
     hidden
 }
 
+/// What may be shown before a password: anything else before an `@` can be part of it.
+const SCHEMES: [&str; 6] = ["http://", "https://", "h2c://", "ftp://", "redis://", "rediss://"];
+
 /// The `user:password@` of every address in a part of a text, whether or not a scheme stands before it.
 pub(super) fn credentials(text: &str, part: Range<usize>) -> Vec<Hidden> {
     let mut hidden = Vec::new();
@@ -82,7 +85,11 @@ pub(super) fn credentials(text: &str, part: Range<usize>) -> Vec<Hidden> {
         let rest = &text[from..part.end];
         let word = &rest[..rest.find(delimiter).unwrap_or(rest.len())];
         if let Some(at) = word.rfind('@') {
-            let start = word[..at].find("//").map_or(0, |slashes| slashes + 2);
+            let start = SCHEMES
+                .iter()
+                .find(|scheme| word.starts_with(**scheme))
+                .map_or(0, |scheme| scheme.len());
+            let start = start.min(at);
             hidden.push(Hidden { range: from + start..from + at, is_comment: false });
         }
         from += word.len() + rest[word.len()..].chars().next().map_or(0, char::len_utf8);

@@ -1,6 +1,6 @@
 //! `gateway.toml`, the environment and the flags: layered, judged, and turned into [`Settings`].
 //!
-//! The way of a setting: [`load`] takes the file (`document`), the variables and the flags (`environment`), lays them over
+//! The way of a setting: [`load()`] takes the file (`document`), the variables and the flags (`environment`), lays them over
 //! one another (`layers`, `node`), reads the tree by the declarations of every key (`raw`, `shape`, `value`, `amount`, `address`) and judges what one
 //! key alone cannot tell (`judge`). Whatever is wrong is collected (`report`) and told at once (`fault`).
 //!

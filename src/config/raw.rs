@@ -30,7 +30,7 @@ section! {
         store: Store = ();
         /// The administrative listener; off when absent.
         admin: Admin;
-        /// What is written to standard error.
+        /// What is logged, to standard output.
         log: Log = ();
     }
 
@@ -130,7 +130,7 @@ section! {
 
     /// A key that is accepted and does not sign: one of key, key_file and public_key_file, and its algorithm.
     ExtraKey {
-        /// The key itself, written as in [token].
+        /// The key itself, written as in `[token]`.
         key: Hidden;
         /// The file that holds the key.
         key_file: FilePath;
@@ -158,9 +158,9 @@ section! {
         secrets: Vec<At<ClientSecret>> = NONE;
         /// What it may ask for; asked for nothing, it gets all of these.
         scopes: Vec<At<Text>> = NONE;
-        /// `aud` of its tokens, instead of [token]'s.
+        /// `aud` of its tokens, instead of `[token]`'s.
         audience: OneOrMore<Text>;
-        /// How long its tokens live, instead of [token]'s.
+        /// How long its tokens live, instead of `[token]`'s.
         expires_in: Span<Lifetime>;
         /// jwt or opaque, instead of [token]'s.
         format: TokenFormat;
@@ -217,7 +217,7 @@ section! {
         listen: Socket;
     }
 
-    /// What is written to standard error.
+    /// What is logged, to standard output.
     Log {
         /// text for people, json for machines.
         format: LogFormat = "text";

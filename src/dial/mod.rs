@@ -3,9 +3,13 @@
 mod tls;
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::sync::Semaphore;
 
 pub use tls::{TlsClient, TlsSetupError};
 
@@ -29,6 +33,14 @@ pub enum DialError {
         /// Where to.
         authority: String,
         /// What the socket said.
+        source: io::Error,
+    },
+    /// We have no file descriptor or port left for it.
+    #[error("no connection to {authority}: this process has as many as it can have")]
+    Exhausted {
+        /// Where to.
+        authority: String,
+        /// What the system said.
         source: io::Error,
     },
     /// The TLS handshake failed.
@@ -55,13 +67,15 @@ pub struct Dialer {
     origin: Origin,
     tls: Option<TlsClient>,
     limit: Duration,
+    /// Places for look-ups of names.
+    lookups: Arc<Semaphore>,
 }
 
 impl Dialer {
     /// For this origin; `tls` where it speaks it. All of a connection is up within `limit`.
     #[must_use]
-    pub const fn new(origin: Origin, tls: Option<TlsClient>, limit: Duration) -> Self {
-        Self { origin, tls, limit }
+    pub fn new(origin: Origin, tls: Option<TlsClient>, limit: Duration) -> Self {
+        Self { origin, tls, limit, lookups: Arc::new(Semaphore::new(MAX_LOOKUPS)) }
     }
 
     /// The origin that it connects to.
@@ -81,8 +95,7 @@ impl Dialer {
     }
 
     async fn connect(&self) -> Result<Stream, DialError> {
-        let refused =
-            |source| DialError::Connect { authority: self.origin.authority.clone(), source };
+        let refused = |source| self.no_connection(source);
         let failed = |source| DialError::Tls { authority: self.origin.authority.clone(), source };
         match &self.origin.address {
             OriginAddress::Unix(path) => {
@@ -112,16 +125,45 @@ impl Dialer {
     async fn connect_tcp(&self, host: &str, port: u16) -> Result<TcpStream, DialError> {
         let unresolved = |source| DialError::Name { host: host.to_owned(), source };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        let addresses = lookup_host((host, port)).await.map_err(unresolved)?;
-        for address in addresses.take(MAX_ADDRESSES) {
+        let addresses = self.resolve(host, port).await.map_err(unresolved)?;
+        for address in addresses {
             match TcpStream::connect(address).await {
                 Ok(socket) => return Ok(socket),
                 Err(fault) => last = fault,
             }
         }
-        Err(DialError::Connect { authority: self.origin.authority.clone(), source: last })
+        Err(self.no_connection(last))
+    }
+
+    /// The addresses of a name. A look-up cannot be broken off, so it keeps its place until it is over, whoever
+    /// still waits for it: an outage of the resolver piles nothing up.
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let place =
+            Arc::clone(&self.lookups).acquire_owned().await.map_err(|_| io::ErrorKind::Other)?;
+        let host = host.to_owned();
+        let lookup = tokio::spawn(async move {
+            let addresses = lookup_host((host, port)).await;
+            drop(place);
+            addresses.map(|addresses| addresses.take(MAX_ADDRESSES).collect())
+        });
+        lookup.await.map_err(|_| io::ErrorKind::Other)?
+    }
+
+    fn no_connection(&self, source: io::Error) -> DialError {
+        let authority = self.origin.authority.clone();
+        let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+        if ours.iter().any(|errno| source.raw_os_error() == Some(errno.raw_os_error())) {
+            DialError::Exhausted { authority, source }
+        } else {
+            DialError::Connect { authority, source }
+        }
     }
 }
 
 /// Most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
+/// Most look-ups of names at once; further ones wait, under the deadline of their connection.
+const MAX_LOOKUPS: usize = 4;

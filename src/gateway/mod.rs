@@ -3,6 +3,7 @@
 
 mod refusal;
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -72,7 +73,11 @@ impl Gateway {
 
     /// Opens the record of a request.
     pub fn record(&self, started: Instant, request: &Request) -> Record {
-        let mut record = Record::begin(started, self.ids.take(request.headers.get("x-request-id")));
+        let mut record = Record::begin(
+            started,
+            self.ids.take(request.headers.get("x-request-id")),
+            Rc::clone(&request.peer),
+        );
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
         record.client_address =
@@ -84,11 +89,10 @@ impl Gateway {
     pub fn refuse_unread(
         &self,
         started: Instant,
-        peer: &Peer,
+        peer: &Rc<Peer>,
         refusal: &Refusal,
     ) -> (Record, Response) {
-        let mut record = Record::begin(started, self.ids.take(None));
-        record.client_address = peer.address;
+        let mut record = Record::begin(started, self.ids.take(None), Rc::clone(peer));
         let response = self.refuse(&mut record, refusal);
         (record, response)
     }
@@ -191,6 +195,11 @@ impl Gateway {
         record.reason = answer.code;
         record.client_id = answer.client_id.map(Into::into);
         Response::new(answer.status, answer.headers, Body::from(answer.body))
+    }
+
+    /// Gives back the file descriptors that nothing depends on.
+    pub fn release(&self) {
+        self.upstream.release();
     }
 
     /// House-keeping, called now and then by the worker.

@@ -20,6 +20,11 @@ impl Deadline {
         self.at = at;
     }
 
+    /// The wait may last until `at`, or less long if that was already so.
+    pub fn bring_forward(&mut self, at: Instant) {
+        self.at = Some(self.at.map_or(at, |known| known.min(at)));
+    }
+
     /// Whether there is none.
     #[must_use]
     pub const fn is_unset(&self) -> bool {

@@ -143,7 +143,7 @@ pub fn parse_request(
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(BadHead::Syntax),
         Err(httparse::Error::TooManyHeaders) => return Err(BadHead::TooLarge),
-        Err(httparse::Error::Version) => return Err(BadHead::Version),
+        Err(httparse::Error::Version) if has_version(&head) => return Err(BadHead::Version),
         Err(_) => return Err(BadHead::Syntax),
     }
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
@@ -187,6 +187,18 @@ pub fn parse_request(
         expects_continue,
         upgrade,
     }))
+}
+
+/// Whether a request line that httparse finds no version it knows in ends with one all the same. A blank in the
+/// target is a fault of the client's, and so is the preface of HTTP/2, whose line is made to be no request.
+fn has_version(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let mut parts = line.split(|byte| *byte == b' ');
+    let (method, version) = (parts.next(), parts.nth(1));
+    let is_version = version.and_then(|version| version.strip_prefix(b"HTTP/")).is_some_and(
+        |number| matches!(number, [major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit()),
+    );
+    is_version && parts.next().is_none() && method != Some(b"PRI")
 }
 
 /// Takes a response head off `input`; `None` while it is incomplete.
@@ -502,7 +514,19 @@ mod tests {
             let outcome = request(bad);
             assert!(matches!(outcome, Err(BadHead::Syntax) | Ok(None)), "{bad:?}: {outcome:?}");
         }
-        assert_eq!(request("PRI * HTTP/2.0\r\n\r\n").unwrap_err(), BadHead::Version);
+        for version in ["HTTP/2.0", "HTTP/1.2", "HTTP/0.9"] {
+            let line = format!("GET / {version}\r\nHost: h\r\n\r\n");
+            assert_eq!(request(&line).unwrap_err(), BadHead::Version, "{version}");
+        }
+        for line in [
+            "PRI * HTTP/2.0",
+            "GET /a b HTTP/1.1",
+            "G ET / HTTP/1.1",
+            "GET / HTTP/11",
+            "GET / http/1.1",
+        ] {
+            assert_eq!(request(&format!("{line}\r\n\r\n")).unwrap_err(), BadHead::Syntax, "{line}");
+        }
     }
 
     #[test]

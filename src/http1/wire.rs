@@ -66,12 +66,12 @@ impl Wire {
         Poll::Ready(Ok(length))
     }
 
-    /// Gives the buffers back while nothing is going on.
+    /// Gives buffers back that have grown beyond what an ordinary message needs. For when nothing is going on.
     pub fn shrink(&mut self) {
-        if self.input.is_empty() {
+        if self.input.is_empty() && self.room > FIRST_READ {
             self.input = BytesMut::new();
         }
-        if self.output.is_empty() {
+        if self.output.is_empty() && self.output.capacity() > FIRST_READ * 2 {
             self.output = Vec::new();
         }
         self.room = FIRST_READ;
@@ -159,21 +159,6 @@ pub fn write_line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Writes a number in decimal.
-pub fn write_number(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&digits[at..]);
 }
 
 /// Queues a piece of a chunked body (RFC 9112 §7.1).

@@ -25,11 +25,14 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// Fields that tell an upstream what the client's connection was, or that upstreams take for the proxy's
 /// word: believed from a trusted proxy alone.
 fn is_forwarding(name: &str) -> bool {
-    name.starts_with("x-forwarded-")
+    name.starts_with("x-forwarded")
         || name.starts_with("x-original-")
         || matches!(
             name,
-            "forwarded"
+            "cf-connecting-ip"
+                | "client-ip"
+                | "forwarded"
+                | "forwarded-for"
                 | "remote-user"
                 | "true-client-ip"
                 | "x-client-ip"

@@ -5,6 +5,7 @@ pub mod headers;
 pub mod origin;
 pub mod problem;
 pub mod target;
+pub mod text;
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -58,10 +59,22 @@ impl std::fmt::Debug for dyn InterimSink {
 pub struct Peer {
     /// The socket's address; `None` for a unix socket.
     pub address: Option<IpAddr>,
+    /// The same as text, spelt once a connection; `unknown` for a unix socket (RFC 7239 §6.2).
+    pub address_text: Box<str>,
     /// Whether its forwarding headers are believed.
     pub trusted: bool,
     /// Whether it came over TLS.
     pub https: bool,
+}
+
+impl Peer {
+    /// The peer at `address`.
+    #[must_use]
+    pub fn new(address: Option<IpAddr>, trusted: bool, https: bool) -> Self {
+        let address_text =
+            address.map_or_else(|| "unknown".into(), |address| address.to_string().into());
+        Self { address, address_text, trusted, https }
+    }
 }
 
 /// A final answer.

@@ -70,11 +70,7 @@ mod tests {
     fn seen(trusted_peer: bool, name: &'static str, value: &str) -> String {
         let mut headers = HeaderMap::new();
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        let peer = Peer {
-            address: Some("10.0.0.1".parse().unwrap()),
-            trusted: trusted_peer,
-            https: false,
-        };
+        let peer = Peer::new(Some("10.0.0.1".parse().unwrap()), trusted_peer, false);
         client_address(&peer, &headers, &["10.0.0.0/8".parse().unwrap()]).unwrap().to_string()
     }
 

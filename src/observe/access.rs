@@ -11,7 +11,8 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::{Counters, LogSink};
 use crate::clock::Clock;
-use crate::message::Target;
+use crate::message::text::write_number;
+use crate::message::{Peer, Target};
 
 /// What was decided about a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,6 +49,8 @@ pub struct Record {
     pub target: Option<Target>,
     /// The client: the peer, or whom a trusted proxy names.
     pub client_address: Option<IpAddr>,
+    /// The other end of the connection.
+    pub peer: Rc<Peer>,
     /// The same id that the upstream and the client get.
     pub request_id: RequestId,
     /// Which rule decided.
@@ -65,12 +68,13 @@ pub struct Record {
 impl Record {
     /// A record of a request that nothing is decided about yet.
     #[must_use]
-    pub fn begin(started: Instant, request_id: RequestId) -> Self {
+    pub fn begin(started: Instant, request_id: RequestId, peer: Rc<Peer>) -> Self {
         Self {
             started,
             method: None,
             target: None,
-            client_address: None,
+            client_address: peer.address,
+            peer,
             request_id,
             route: "default",
             decision: Decision::Refused,
@@ -170,12 +174,9 @@ impl AccessLog {
         out.extend_from_slice(b"\",\"level\":\"INFO\",\"message\":\"request\",\"request_id\":\"");
         write_escaped(out, record.request_id.as_bytes());
         out.extend_from_slice(b"\",\"client.ip\":");
-        match record.client_address {
-            Some(address) => {
-                let _ = write!(out, "\"{address}\""); // a Vec takes everything
-            }
-            None => out.extend_from_slice(b"null"),
-        }
+        out.push(b'"');
+        write_client(out, record);
+        out.push(b'"');
         out.extend_from_slice(b",\"method\":\"");
         write_escaped(out, method_of(record).as_bytes());
         out.extend_from_slice(b"\",\"path\":\"");
@@ -242,9 +243,8 @@ impl AccessLog {
             write_escaped(out, client.as_bytes());
             out.push(b'"');
         }
-        if let Some(address) = record.client_address {
-            let _ = write!(out, " client.ip={address}"); // a Vec takes everything
-        }
+        out.extend_from_slice(b" client.ip=");
+        write_client(out, record);
         out.extend_from_slice(b" bytes=");
         write_number(out, bytes);
         if let Some(time) = record.upstream_time {
@@ -271,6 +271,15 @@ impl AccessLog {
             out.push(b'0' + (digit % 10) as u8);
         }
         out.push(b'Z');
+    }
+}
+
+fn write_client(out: &mut Vec<u8>, record: &Record) {
+    match record.client_address {
+        Some(address) if record.peer.address != Some(address) => {
+            let _ = write!(out, "{address}"); // a Vec takes everything
+        }
+        _ => out.extend_from_slice(record.peer.address_text.as_bytes()),
     }
 }
 
@@ -312,10 +321,6 @@ fn stamp(seconds: u64) -> [u8; STAMP] {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-fn write_number(out: &mut Vec<u8>, number: u64) {
-    let _ = write!(out, "{number}"); // a Vec takes everything
 }
 
 /// Text as it may stand in a JSON string and on a terminal: no quote, control character or bare byte.

@@ -2,8 +2,9 @@
 
 use http::{Method, StatusCode, Version, header};
 
-use crate::http1::wire::{write_field, write_line, write_number};
+use crate::http1::wire::{write_field, write_line};
 use crate::message::Response;
+use crate::message::text::write_number;
 
 /// How the end of an answer's body is told (RFC 9112 §6).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

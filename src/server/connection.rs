@@ -5,7 +5,6 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,7 +14,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::answer::{self, Framing};
+use super::answer::{Framing, write_head, write_status};
+use super::panics::{Panicked, poll_caught};
 use super::tunnel;
 use super::worker::{Place, Worker};
 use crate::gateway::Refusal;
@@ -30,7 +30,12 @@ use crate::observe::Record;
 struct State {
     wire: Wire,
     scanned: usize,
+    /// The first byte of the awaited head has come.
+    head_begun: bool,
+    /// How long the peer may be silent.
     deadline: Deadline,
+    /// How long the peer may take nothing of an answer.
+    stall: Deadline,
     /// The body of the current request.
     body: Decoder,
     /// `100 Continue` is owed as soon as the body is asked for.
@@ -76,16 +81,18 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
         Poll::Ready(())
     })
     .await;
-    let mut first = true;
+    let interim: Rc<dyn InterimSink> = Rc::new(Interim(Rc::clone(&state)));
     loop {
-        let head = poll_fn(|cx| state.borrow_mut().poll_head(cx, first)).await;
+        let head = poll_fn(|cx| state.borrow_mut().poll_head(cx)).await;
         let next = match head {
-            Head::Request(head) => request(&state, *head, &peer, &worker).await,
+            Head::Request(head) => {
+                let request = take_request(&state, *head, &peer, &interim);
+                answer(&state, request, &worker).await
+            }
             Head::Bad(fault) => refuse(&state, &peer, &worker, Refusal::Head(fault)).await,
             Head::TooSlow => refuse(&state, &peer, &worker, Refusal::HeadTimeout).await,
             Head::Over => return,
         };
-        first = false;
         match next {
             Next::Another => {}
             Next::Done => return,
@@ -98,18 +105,21 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
     }
 }
 
-/// One request, from its head to the last byte of its answer.
-async fn request(state: &Shared, head: RequestHead, peer: &Rc<Peer>, worker: &Rc<Worker>) -> Next {
+/// Has a request answered, to the last byte.
+async fn answer(
+    state: &Shared,
+    (request, keep_alive): (Request, bool),
+    worker: &Rc<Worker>,
+) -> Next {
     let started = worker.clock.monotonic();
-    let (method, version, keep_alive) = (head.method.clone(), head.version, head.keep_alive);
-    let request = take_request(state, head, peer);
+    let (method, version) = (request.method.clone(), request.version);
     let mut record = worker.gateway.record(started, &request);
     let answered = {
         let mut handling = pin!(worker.gateway.handle(request, &mut record));
-        poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(cx))) {
-            Ok(Poll::Ready(response)) => Poll::Ready(Ok(response)),
-            Ok(Poll::Pending) => state.borrow_mut().poll_gone(cx).map(|()| Err(Lost::Peer)),
-            Err(_) => Poll::Ready(Err(Lost::Panic)),
+        poll_fn(|cx| match poll_caught(|| handling.as_mut().poll(cx)) {
+            Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
+            Poll::Ready(Err(Panicked)) => Poll::Ready(Err(Lost::Panic)),
+            Poll::Pending => state.borrow_mut().poll_gone(cx).map(|()| Err(Lost::Peer)),
         })
         .await
     };
@@ -143,8 +153,14 @@ async fn refuse(state: &Shared, peer: &Rc<Peer>, worker: &Rc<Worker>, refusal: R
     respond(state, response, asked, &record, worker).await
 }
 
-/// Makes a request of a head. A body that has come with it is taken whole.
-fn take_request(state: &Shared, head: RequestHead, peer: &Rc<Peer>) -> Request {
+/// Makes a request of a head, and says whether the client wants to go on after it. A body that has come with it is
+/// taken whole.
+fn take_request(
+    state: &Shared,
+    head: RequestHead,
+    peer: &Rc<Peer>,
+    interim: &Rc<dyn InterimSink>,
+) -> (Request, bool) {
     let mut this = state.borrow_mut();
     this.body = head.framing;
     this.received = 0;
@@ -163,7 +179,7 @@ fn take_request(state: &Shared, head: RequestHead, peer: &Rc<Peer>) -> Request {
     };
     this.owes_continue = head.expects_continue && whole.is_none();
     let can_wait = head.version == Version::HTTP_11;
-    Request {
+    let request = Request {
         method: head.method,
         target: head.target,
         version: head.version,
@@ -173,8 +189,9 @@ fn take_request(state: &Shared, head: RequestHead, peer: &Rc<Peer>) -> Request {
         expects_continue: this.owes_continue,
         body,
         peer: Rc::clone(peer),
-        interim: can_wait.then(|| Rc::new(Interim(Rc::clone(state))) as Rc<dyn InterimSink>),
-    }
+        interim: can_wait.then(|| Rc::clone(interim)),
+    };
+    (request, head.keep_alive)
 }
 
 /// What the answer has to fit.
@@ -197,13 +214,14 @@ async fn respond(
         let mut this = state.borrow_mut();
         this.answering = true;
         let keep_alive = asked.keep_alive
+            && response.status != StatusCode::REQUEST_TIMEOUT
             && !worker.draining.get()
             && framing != Framing::UntilClose
             && !this.broken
             && this.body_can_be_drained(matches!(response.body, Body::Stream(_)));
         this.owes_continue = false;
         let date = worker.http_date();
-        answer::write_head(this.wire.queue(), &response, framing, asked.version, keep_alive, &date);
+        write_head(this.wire.queue(), &response, framing, asked.version, keep_alive, &date);
         keep_alive
     };
     let mut body = std::mem::take(&mut response.body);
@@ -240,27 +258,24 @@ fn poll_write(
         let mut waiting = false;
         while !done && !state.borrow().wire.is_full() {
             // not borrowed here: the body may be fed by the request's, which is on this connection
-            let frame = match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut *body).poll_frame(cx)))
-            {
-                Ok(frame) => frame,
-                Err(_) => {
-                    state.borrow().worker.counters.panics.add_one();
-                    return Poll::Ready(Err(()));
-                }
-            };
-            let wire = &mut state.borrow_mut().wire;
+            let frame = poll_caught(|| Pin::new(&mut *body).poll_frame(cx));
+            let State { wire, worker, .. } = &mut *state.borrow_mut();
             match frame {
                 Poll::Pending => {
                     waiting = true;
                     break;
                 }
-                Poll::Ready(Some(Ok(frame))) => done = queue_frame(wire, frame, framing, bytes),
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Err(Panicked)) => {
+                    worker.counters.panics.add_one();
+                    return Poll::Ready(Err(()));
+                }
+                Poll::Ready(Ok(Some(Ok(frame)))) => done = queue_frame(wire, frame, framing, bytes),
+                Poll::Ready(Ok(Some(Err(_)))) => {
                     // what there is of it is sent, but never its end
                     let _ = wire.poll_flush(cx, &mut 0);
                     return Poll::Ready(Err(()));
                 }
-                Poll::Ready(None) => {
+                Poll::Ready(Ok(None)) => {
                     if framing == Framing::Chunked {
                         queue_last_chunk(wire.queue(), None);
                     }
@@ -272,7 +287,7 @@ fn poll_write(
         let mut progress = 0;
         let flushed = this.wire.poll_flush(cx, &mut progress);
         if progress > 0 || this.wire.is_flushed() {
-            this.deadline.set(None);
+            this.stall.set(None);
         }
         match flushed {
             Poll::Ready(Err(_)) => return Poll::Ready(Err(())),
@@ -283,8 +298,12 @@ fn poll_write(
             }
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
-                this.begin_wait();
-                return if this.poll_too_late(cx) { Poll::Ready(Err(())) } else { Poll::Pending };
+                if this.stall.is_unset() {
+                    this.stall
+                        .set(Some(this.worker.clock.monotonic() + this.worker.limits.idle_timeout));
+                }
+                let over = this.worker.ending.get() || this.stall.poll_passed(cx);
+                return if over { Poll::Ready(Err(())) } else { Poll::Pending };
             }
         }
     }
@@ -315,6 +334,8 @@ fn queue_frame(wire: &mut Wire, frame: Frame<Bytes>, framing: Framing, bytes: &m
 /// Reads what is left of the request's body, if that is little, so that the next request can be found.
 async fn drain(state: &Shared) -> Next {
     let mut left = MAX_DRAINED;
+    // over all of it: a body that drips in for nobody would hold the connection for hours
+    let mut deadline = Deadline::default();
     poll_fn(|cx| {
         let this = &mut *state.borrow_mut();
         loop {
@@ -328,7 +349,14 @@ async fn drain(state: &Shared) -> Next {
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Next::Close),
                 Poll::Ready(None) => return Poll::Ready(Next::Another),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => {
+                    if deadline.is_unset() {
+                        let worker = &this.worker;
+                        deadline.set(Some(worker.clock.monotonic() + worker.limits.header_timeout));
+                    }
+                    let over = deadline.poll_passed(cx);
+                    return if over { Poll::Ready(Next::Close) } else { Poll::Pending };
+                }
             }
         }
     })
@@ -374,7 +402,9 @@ impl State {
         Self {
             wire: Wire::new(stream),
             scanned: 0,
+            head_begun: true, // the first head is waited for from the accept on
             deadline,
+            stall: Deadline::default(),
             body: Decoder::empty(),
             owes_continue: false,
             received: 0,
@@ -384,15 +414,17 @@ impl State {
         }
     }
 
-    /// The next head. `first`: the deadline has run since the connection was accepted.
-    fn poll_head(&mut self, cx: &mut Context<'_>, first: bool) -> Poll<Head> {
-        if !first && self.scanned == 0 {
-            // both waits of a further request begin here: for its first byte, then for the rest
-            self.begin_head_wait();
+    /// The next head. The deadline of the first has run since the connection was accepted; a further one may be
+    /// waited for longer, but once begun it has to come as fast.
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Head> {
+        if !self.head_begun && self.deadline.is_unset() {
+            self.wire.shrink();
+            self.begin_wait();
         }
         loop {
             if !self.wire.input.is_empty() {
-                if !first && self.scanned == 0 {
+                if !self.head_begun {
+                    self.head_begun = true;
                     self.deadline.set(Some(
                         self.worker.clock.monotonic() + self.worker.limits.header_timeout,
                     ));
@@ -403,33 +435,30 @@ impl State {
                     self.worker.limits.max_header_size,
                 ) {
                     Ok(Some(head)) => {
+                        self.head_begun = false;
                         self.deadline.set(None);
                         return Poll::Ready(Head::Request(Box::new(head)));
                     }
                     Ok(None) => {}
                     Err(fault) => return Poll::Ready(Head::Bad(fault)),
                 }
-            } else if self.worker.draining.get() && !first {
-                return Poll::Ready(Head::Over);
             }
             match self.wire.poll_fill(cx) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Over),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Pending if self.worker.ending.get() => return Poll::Ready(Head::Over),
-                Poll::Pending if self.worker.draining.get() && self.wire.input.is_empty() => {
-                    return Poll::Ready(Head::Over);
+                Poll::Pending => {
+                    if self.worker.draining.get() && self.wire.input.is_empty() {
+                        // what is on its way is still answered, and that answer is the last
+                        self.deadline.bring_forward(self.worker.clock.monotonic() + LAST_CALL);
+                    }
+                    if !self.deadline.poll_passed(cx) {
+                        return Poll::Pending;
+                    }
+                    let is_idle = self.wire.input.is_empty();
+                    return Poll::Ready(if is_idle { Head::Over } else { Head::TooSlow });
                 }
-                Poll::Pending if !self.deadline.poll_passed(cx) => return Poll::Pending,
-                Poll::Pending if self.wire.input.is_empty() => return Poll::Ready(Head::Over),
-                Poll::Pending => return Poll::Ready(Head::TooSlow),
             }
-        }
-    }
-
-    fn begin_head_wait(&mut self) {
-        if self.deadline.is_unset() {
-            self.deadline
-                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
         }
     }
 
@@ -566,7 +595,7 @@ impl InterimSink for Interim {
             return;
         }
         let out = this.wire.queue();
-        answer::write_status(out, status);
+        write_status(out, status);
         for (name, value) in headers.iter().filter(|(name, _)| response_field_passes(name, &[])) {
             write_field(out, name, value);
         }
@@ -585,6 +614,9 @@ const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
 const MAX_DRAINED: u64 = 64 * 1024;
 /// Most bytes that are taken in from a peer that still sends while its connection is closed.
 const MAX_LINGERED: usize = 512 * 1024;
+/// How long a connection without a request is kept once draining has begun: long enough for a request that was sent
+/// before its client could know.
+const LAST_CALL: Duration = Duration::from_millis(500);
 /// How long a closing connection waits for its peer to see that.
 const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes of further requests that are read while one is answered.

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdTcpListener};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -16,7 +17,9 @@ use crate::net::Stream;
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody else has it.
-    #[error("{address} is in use by another program; stop that, or choose another server.listen")]
+    #[error(
+        "{address} is in use by another program; stop that, or choose another address with --listen or server.listen"
+    )]
     InUse {
         /// What was asked for.
         address: String,
@@ -40,12 +43,22 @@ pub(super) struct Listeners {
 #[derive(Debug)]
 enum Bound {
     Tcp(StdTcpListener, SocketAddr),
-    Unix(StdUnixListener),
+    Unix(StdUnixListener, SocketFile),
+}
+
+/// The file that a unix socket has in the file system. It goes when this does.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+    /// A successor's file may get the number that ours had, so it is removed once.
+    removed: AtomicBool,
 }
 
 /// A listening socket of one worker, not yet in its runtime.
 #[derive(Debug)]
-pub(super) enum Socket1 {
+pub(super) enum StdListener {
     Tcp(StdTcpListener),
     Unix(StdUnixListener),
 }
@@ -63,7 +76,7 @@ impl Listeners {
                 Ok(Bound::Tcp(listener, address))
             }
             Listen::Unix(path) => unix(path)
-                .map(Bound::Unix)
+                .and_then(|listener| Ok(Bound::Unix(listener, SocketFile::of(path)?)))
                 .map_err(|source| named(format!("unix:{}", path.display()), source)),
         });
         Ok(Self { bound: bound.collect::<Result<_, _>>()? })
@@ -73,14 +86,18 @@ impl Listeners {
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let tcp = self.bound.iter().filter_map(|bound| match bound {
             Bound::Tcp(_, address) => Some(*address),
-            Bound::Unix(_) => None,
+            Bound::Unix(..) => None,
         });
         tcp.collect()
     }
 
-    /// A set of sockets for each worker.
-    pub(super) fn split(self, workers: usize) -> Result<Vec<Vec<Socket1>>, BindError> {
-        let mut sets: Vec<Vec<Socket1>> = (0..workers).map(|_| Vec::new()).collect();
+    /// A set of sockets for each worker, and the files that are to go with them.
+    pub(super) fn split(
+        self,
+        workers: usize,
+    ) -> Result<(Vec<Vec<StdListener>>, Vec<SocketFile>), BindError> {
+        let mut sets: Vec<Vec<StdListener>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut files = Vec::new();
         for bound in self.bound {
             match bound {
                 Bound::Tcp(first, address) => {
@@ -91,20 +108,21 @@ impl Listeners {
                             None => tcp(address, true)
                                 .map_err(|source| named(address.to_string(), source))?,
                         };
-                        set.push(Socket1::Tcp(listener));
+                        set.push(StdListener::Tcp(listener));
                     }
                 }
-                Bound::Unix(listener) => {
+                Bound::Unix(listener, file) => {
+                    files.push(file);
                     for set in &mut sets {
                         let shared = listener
                             .try_clone()
                             .map_err(|source| named("unix socket".to_owned(), source))?;
-                        set.push(Socket1::Unix(shared));
+                        set.push(StdListener::Unix(shared));
                     }
                 }
             }
         }
-        Ok(sets)
+        Ok((sets, files))
     }
 }
 
@@ -125,6 +143,7 @@ fn tcp(address: SocketAddr, shared: bool) -> io::Result<StdTcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?; // what is accepted inherits it: answers wait for nothing
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
@@ -152,10 +171,10 @@ pub(super) enum Listener {
 }
 
 impl Listener {
-    pub(super) fn new(socket: Socket1) -> io::Result<Self> {
+    pub(super) fn new(socket: StdListener) -> io::Result<Self> {
         Ok(match socket {
-            Socket1::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            Socket1::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+            StdListener::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
+            StdListener::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
         })
     }
 
@@ -164,8 +183,6 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept().await?;
-                // answers wait for nothing; a socket that refuses the option still works
-                let _ = stream.set_nodelay(true);
                 Ok((Stream::Tcp(stream), Some(address)))
             }
             Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
@@ -173,13 +190,34 @@ impl Listener {
     }
 }
 
-/// Paths of unix sockets, to be removed at the end.
-pub(super) fn unix_paths(server: &Server) -> Vec<PathBuf> {
-    let unix = server.listen.iter().filter_map(|listen| match listen {
-        Listen::Unix(path) => Some(path.clone()),
-        Listen::Tcp(_) => None,
-    });
-    unix.collect()
+impl SocketFile {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = std::fs::symlink_metadata(path)?;
+        Ok(Self {
+            path: path.to_owned(),
+            device: file.dev(),
+            inode: file.ino(),
+            removed: AtomicBool::new(false),
+        })
+    }
+
+    /// Removes the file, unless another one has taken its place.
+    pub(super) fn remove(&self) {
+        if self.removed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let is_ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|file| (file.dev(), file.ino()) == (self.device, self.inode));
+        if is_ours && let Err(fault) = std::fs::remove_file(&self.path) {
+            tracing::warn!(path = %self.path.display(), error = %fault, "cannot remove the unix socket");
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
 }
 
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.

@@ -5,6 +5,7 @@ mod answer;
 mod connection;
 mod limits;
 mod listener;
+mod panics;
 mod shutdown;
 mod tunnel;
 mod worker;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use listener::BindError;
-pub use shutdown::until_signalled;
+pub use shutdown::{Signals, until_signalled};
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -27,7 +28,7 @@ use crate::dial::TlsSetupError;
 use crate::observe::{Counters, LogSink};
 use crate::store::{self, Store};
 use crate::token::{self, TokenService};
-use listener::Listeners;
+use listener::{Listeners, SocketFile};
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -80,9 +81,12 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub struct Running {
     addresses: Vec<SocketAddr>,
+    files: Vec<SocketFile>,
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
+    /// Tells health until the workers have ended.
+    health: Option<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
     shared: Arc<Shared>,
     drain_timeout: Duration,
@@ -132,24 +136,26 @@ pub fn start(
         log: if settings.log.access { log } else { None },
         settings: Arc::new(settings),
     });
+    let addresses = listeners.addresses();
+    let (sets, files) = listeners.split(shared.settings.server.workers)?;
     let mut running = Running {
-        addresses: listeners.addresses(),
+        addresses,
+        files,
         admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         phase,
         workers: Vec::new(),
+        health: None,
         counters: Vec::new(),
         drain_timeout: shared.settings.server.drain_timeout,
         shared: Arc::clone(&shared),
     };
-    for (number, sockets) in
-        listeners.split(shared.settings.server.workers)?.into_iter().enumerate()
-    {
+    for (number, sockets) in sets.into_iter().enumerate() {
         let counters = Arc::new(Counters::default());
         running.counters.push(Arc::clone(&counters));
         running.workers.push(worker::start(number, sockets, &shared, counters)?);
     }
     if let Some(listener) = admin {
-        running.workers.push(admin::start(listener, &shared)?);
+        running.health = Some(admin::start(listener, &shared)?);
     }
     Ok(running)
 }
@@ -192,6 +198,8 @@ impl Running {
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
         self.shared.ready.store(false, Ordering::Relaxed);
+        // before the sockets close: whoever finds a file finds somebody who answers
+        self.files.iter().for_each(SocketFile::remove);
         self.advance(Phase::Draining);
     }
 
@@ -227,6 +235,10 @@ impl Running {
     pub fn join(mut self) -> Totals {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
+        }
+        self.advance(Phase::Ending);
+        if let Some(health) = self.health.take() {
+            let _ = health.join();
         }
         self.totals()
     }

@@ -3,21 +3,45 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Running, Totals};
 
+/// The signals that end a gateway, listened for.
+#[derive(Debug)]
+pub struct Signals {
+    runtime: Runtime,
+    terminate: Signal,
+    interrupt: Signal,
+    /// A closed terminal must not kill what runs as a service; a reload will listen here.
+    hang_up: Signal,
+}
+
+impl Signals {
+    /// Listens from now on. To be called before the gateway starts: whoever sees it listening may send one.
+    ///
+    /// # Errors
+    /// When they cannot be listened for.
+    pub fn listen() -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let (terminate, interrupt, hang_up) = {
+            let _inside = runtime.enter();
+            (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+                signal(SignalKind::hangup())?,
+            )
+        };
+        Ok(Self { runtime, terminate, interrupt, hang_up })
+    }
+}
+
 /// Serves until SIGTERM or SIGINT, drains, and yields the numbers. A second signal, or the end of
 /// `drain_timeout`, cuts what is left.
-///
-/// # Errors
-/// When the signals cannot be listened for.
-pub fn until_signalled(running: Running) -> io::Result<Totals> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+pub fn until_signalled(running: Running, signals: Signals) -> Totals {
+    let Signals { runtime, mut terminate, mut interrupt, mut hang_up } = signals;
     runtime.block_on(async {
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        // a closed terminal must not kill what runs as a service; a reload will listen here
-        let mut hang_up = signal(SignalKind::hangup())?;
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
@@ -40,7 +64,7 @@ pub fn until_signalled(running: Running) -> io::Result<Totals> {
             () = tokio::time::sleep(limit) => tracing::warn!(open_connections = running.open_connections(), "drain_timeout is over: ending now"),
         }
         running.end();
-        Ok(running.join())
+        running.join()
     })
 }
 

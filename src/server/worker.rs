@@ -1,19 +1,21 @@
 //! One thread, one runtime, one gateway: everything that is not shared is born here.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
 use slab::Slab;
 use tokio::runtime::LocalOptions;
 
-use super::listener::{Listener, Socket1};
+use super::listener::{Listener, StdListener};
 use super::{Phase, Shared, StartError, connection};
 use crate::clock::Clock;
 use crate::config::Server;
@@ -49,7 +51,7 @@ pub(super) struct Place {
 /// Starts the thread.
 pub(super) fn start(
     number: usize,
-    sockets: Vec<Socket1>,
+    sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
     counters: Arc<Counters>,
 ) -> Result<JoinHandle<()>, StartError> {
@@ -90,7 +92,7 @@ pub(super) fn start(
 }
 
 fn prepare(
-    sockets: Vec<Socket1>,
+    sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
     counters: Arc<Counters>,
     seed: u64,
@@ -121,10 +123,12 @@ fn prepare(
 }
 
 async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>) {
+    let mut listeners: Vec<Rc<Listener>> = listeners.into_iter().map(Rc::new).collect();
     let accepting: Vec<_> = listeners
-        .into_iter()
+        .iter()
         .map(|listener| {
-            tokio::task::spawn_local(accept(listener, Rc::clone(&worker), Arc::clone(&shared)))
+            let (listener, worker) = (Rc::clone(listener), Rc::clone(&worker));
+            tokio::task::spawn_local(accept(listener, worker, Arc::clone(&shared)))
         })
         .collect();
     let mut phase = shared.phase.clone();
@@ -140,6 +144,10 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>
                 let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending };
                 if now >= Phase::Draining && !worker.draining.replace(true) {
                     accepting.iter().for_each(tokio::task::JoinHandle::abort);
+                    tokio::task::yield_now().await; // the runtime hears of what has come by now
+                    for listener in listeners.drain(..) {
+                        accept_rest(&listener, &worker, &shared).await;
+                    }
                     worker.wake_all();
                 }
                 if now == Phase::Ending {
@@ -167,7 +175,7 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>
 }
 
 /// Takes connections, one after the other, as long as there is room.
-async fn accept(listener: Listener, worker: Rc<Worker>, shared: Arc<Shared>) {
+async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     loop {
         if shared.open.load(Ordering::Relaxed) >= shared.max_connections {
@@ -177,12 +185,20 @@ async fn accept(listener: Listener, worker: Rc<Worker>, shared: Arc<Shared>) {
         match listener.accept().await {
             Ok((stream, address)) => {
                 pause = FIRST_PAUSE;
-                welcome(stream, address, &worker, &shared);
+                let place = loop {
+                    match Place::take(&worker, &shared) {
+                        Some(place) => break place,
+                        // another worker was faster: this one connection waits here
+                        None => tokio::time::sleep(FIRST_PAUSE).await,
+                    }
+                };
+                welcome(stream, address, place);
             }
             Err(fault) if is_of_one_connection(&fault) => {}
             Err(fault) => {
                 // out of file descriptors or memory: what is open goes on, what is new waits
                 tracing::warn!(error = %fault, pause = ?pause, "cannot accept connections");
+                worker.gateway.release();
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -190,13 +206,27 @@ async fn accept(listener: Listener, worker: Rc<Worker>, shared: Arc<Shared>) {
     }
 }
 
-fn welcome(stream: Stream, address: Option<SocketAddr>, worker: &Rc<Worker>, shared: &Arc<Shared>) {
+/// Takes what waits to be accepted, so that closing the listener resets nobody.
+async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shared>) {
+    while shared.open.load(Ordering::Relaxed) < shared.max_connections {
+        let mut next = pin!(listener.accept());
+        match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+            Poll::Ready(Ok((stream, address))) => match Place::take(worker, shared) {
+                Some(place) => welcome(stream, address, place),
+                None => return,
+            },
+            Poll::Ready(Err(fault)) if is_of_one_connection(&fault) => {}
+            Poll::Ready(Err(_)) | Poll::Pending => return,
+        }
+    }
+}
+
+fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
+    let worker = Rc::clone(&place.worker);
     let address = address.map(|address| address.ip().to_canonical());
     let trusted = address.is_some_and(|address| is_trusted(&worker.limits, address));
-    let peer = Rc::new(Peer { address, trusted, https: false });
-    let place = Place::take(worker, shared);
+    let peer = Rc::new(Peer::new(address, trusted, false));
     worker.counters.connections.add_one();
-    let worker = Rc::clone(worker);
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
     tokio::task::spawn_local(async move { connection::serve(stream, peer, worker, place).await });
 }
@@ -239,10 +269,12 @@ impl Worker {
 }
 
 impl Place {
-    fn take(worker: &Rc<Worker>, shared: &Arc<Shared>) -> Self {
-        shared.open.fetch_add(1, Ordering::Relaxed);
+    /// None while all are taken.
+    fn take(worker: &Rc<Worker>, shared: &Arc<Shared>) -> Option<Self> {
+        let one_more = |open| (open < shared.max_connections).then_some(open + 1);
+        shared.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         let key = worker.wakers.borrow_mut().insert(None);
-        Self { worker: Rc::clone(worker), shared: Arc::clone(shared), key }
+        Some(Self { worker: Rc::clone(worker), shared: Arc::clone(shared), key })
     }
 
     /// Notes how to wake the connection's task.

@@ -40,6 +40,7 @@ use crate::clock::Clock;
 use crate::config::{Settings, TokenFormat};
 use crate::identity::{Principal, Scopes};
 use crate::keys::KeyRing;
+use crate::message::BodyError;
 use crate::reference::Bond;
 use crate::store::Store;
 use assertion::Expected;
@@ -192,7 +193,7 @@ impl TokenService {
 
     /// Answers one request at `endpoint`. It cannot fail, and never waits longer for the body than
     /// [`BODY_TIMEOUT`]. Must run under tokio with its timer on.
-    pub async fn answer<B: Body<Data = Bytes>>(
+    pub async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         endpoint: Endpoint,
         asked: Asked<'_, B>,
@@ -216,7 +217,7 @@ impl TokenService {
     }
 
     /// Reads a request, and who sends it; what it says is not looked at further.
-    async fn read<B: Body<Data = Bytes>>(
+    async fn read<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         asked: Asked<'_, B>,
     ) -> Result<(Request, Presented), TokenError> {
@@ -231,7 +232,7 @@ impl TokenService {
         Ok((request, presented))
     }
 
-    async fn grant<B: Body<Data = Bytes>>(
+    async fn grant<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         asked: Asked<'_, B>,
         client_id: &mut Option<String>,
@@ -302,7 +303,7 @@ impl TokenService {
 }
 
 /// The whole body, wiped when dropped.
-async fn read<B: Body<Data = Bytes>>(
+async fn read<B: Body<Data = Bytes, Error = BodyError>>(
     headers: &HeaderMap,
     body: B,
 ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
@@ -315,7 +316,11 @@ async fn read<B: Body<Data = Bytes>>(
     let mut body = pin!(body);
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(expected).unwrap_or(0)));
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| TokenError::BodyBroken)?;
+        let frame = frame.map_err(|fault| match fault {
+            BodyError::TooLarge => TokenError::BodyTooLong,
+            BodyError::Stalled => TokenError::BodyTooSlow,
+            BodyError::Cut | BodyError::Malformed => TokenError::BodyBroken,
+        })?;
         let Ok(data) = frame.into_data() else { continue };
         if bytes.len() + data.len() > MAX_BODY {
             return Err(TokenError::BodyTooLong);

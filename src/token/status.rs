@@ -13,13 +13,14 @@ use super::{
     Answer, Asked, Standing, TokenError, TokenJudge, TokenService, common_headers, json as written,
 };
 use crate::identity::Principal;
+use crate::message::BodyError;
 use crate::reference::Bond;
 use crate::secret::Secret;
 use crate::store::StoreError;
 
 impl TokenService {
     /// Tells the client that asks whether its token is good, and what it says.
-    pub(super) async fn introspect<B: Body<Data = Bytes>>(
+    pub(super) async fn introspect<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         asked: Asked<'_, B>,
         judge: &impl TokenJudge,
@@ -40,7 +41,7 @@ impl TokenService {
 
     /// Revokes a token of the client that asks. Once this is answered with 200, no request that begins later gets
     /// through with it, whatever happens.
-    pub(super) async fn revoke<B: Body<Data = Bytes>>(
+    pub(super) async fn revoke<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         asked: Asked<'_, B>,
         judge: &impl TokenJudge,
@@ -65,7 +66,7 @@ impl TokenService {
     }
 
     /// Who asks, and about which token.
-    async fn question<B: Body<Data = Bytes>>(
+    async fn question<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         asked: Asked<'_, B>,
         client_id: &mut Option<String>,

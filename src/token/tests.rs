@@ -1,7 +1,6 @@
 //! The promises of the token endpoint and the attacks of group T that need no socket, by their numbers.
 
 use std::collections::HashSet;
-use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,7 +14,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use jsonwebtoken::dangerous::insecure_decode_claims;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -24,6 +23,7 @@ use super::{Answer, Asked, Endpoint, Standing, TokenJudge, TokenService, mint};
 use crate::clock::Clock;
 use crate::config::{ClientSecret, SecretKind, Settings};
 use crate::identity::Scopes;
+use crate::message::BodyError;
 use crate::secret::Secret;
 use crate::store::MemoryStore;
 use crate::testing::{AUDIENCE, CLIENT, CLIENT_SECRET, ISSUER, client, settings, sha256};
@@ -58,7 +58,7 @@ fn service_at(settings: &Settings, clock: &Clock) -> Arc<TokenService> {
     TokenService::new(settings, store, clock.clone()).unwrap().unwrap()
 }
 
-async fn answer<B: Body<Data = Bytes>>(
+async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
     service: &TokenService,
     method: &Method,
     headers: &HeaderMap,
@@ -111,7 +111,7 @@ impl Call {
     }
 
     async fn send(self) -> Answer {
-        let body = Full::new(Bytes::from(self.body));
+        let body = Full::new(Bytes::from(self.body)).map_err(|never| match never {});
         answer(&self.service, &self.method, &self.headers, body, self.address).await
     }
 
@@ -459,12 +459,12 @@ struct Endless(Option<Rc<Bytes>>);
 
 impl Body for Endless {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = BodyError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.0
             .as_deref()
             .map_or(Poll::Pending, |data| Poll::Ready(Some(Ok(Frame::data(data.clone())))))
@@ -594,15 +594,17 @@ async fn guesses_in_parallel_are_no_way_around_the_throttle() {
     let mut settings = settings();
     settings.clients.push(client("human", vec![argon2("49")]));
     let service = service(&settings);
+    let mut told = 0;
+    let guesses = tokio::task::LocalSet::new();
     let tasks: Vec<_> = (0..50)
         .map(|number| {
             let call = call_of(&service);
-            tokio::spawn(async move {
+            guesses.spawn_local(async move {
                 call.form(&pair("human", &number.to_string())).await.status.as_u16()
             })
         })
         .collect();
-    let mut told = 0;
+    guesses.await;
     for task in tasks {
         let status = task.await.unwrap();
         told += u32::from(status == 401);

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::{Failure, Pool, after};
@@ -62,6 +62,7 @@ impl Connection {
     /// Gives up what an idle connection does not need.
     pub(super) fn begin_idle(&mut self) {
         self.deadline.set(None);
+        self.wire.shrink();
     }
 
     /// The whole body, if all of it has already come.
@@ -80,18 +81,25 @@ impl Connection {
 #[derive(Debug)]
 pub(super) struct Upload {
     body: Body,
+    /// Names of the identity headers, which no trailer may bear either.
+    reserved: Rc<[HeaderName]>,
     chunked: bool,
     /// Kept back until the upstream asks for it, or takes too long to.
     held: bool,
+    /// All of it is encoded.
     done: bool,
+    /// All of it, and the head before it, has left.
+    sent: bool,
     /// The upstream takes no more: what is left of the body stays where it is.
     broken: bool,
 }
 
 impl Upload {
-    pub(super) fn new(body: Body, expects_continue: bool) -> Self {
+    pub(super) fn new(body: Body, expects_continue: bool, reserved: &Rc<[HeaderName]>) -> Self {
         let (chunked, empty) = (body.length().is_none(), body.is_empty());
-        Self { body, chunked, held: expects_continue && !empty, done: empty, broken: false }
+        let held = expects_continue && !empty;
+        let reserved = Rc::clone(reserved);
+        Self { body, reserved, chunked, held, done: empty, sent: false, broken: false }
     }
 
     /// The length to declare; `None`: chunked.
@@ -105,7 +113,12 @@ impl Upload {
 
     /// Whether all of it was sent.
     pub(super) const fn is_done(&self) -> bool {
-        self.done && !self.broken
+        self.sent && !self.broken
+    }
+
+    /// The body broke off: nothing more of it goes up, and the connection is good for this answer only.
+    const fn give_up(&mut self) {
+        (self.done, self.sent, self.broken) = (true, true, true);
     }
 
     /// Sends what there is. Ready when all of it, and all that was queued before, has left, or the upstream
@@ -136,12 +149,15 @@ impl Upload {
                 }
             }
             match wire.poll_flush(cx, progress) {
-                Poll::Ready(Ok(())) if self.done => return Poll::Ready(Ok(())),
+                Poll::Ready(Ok(())) if self.done => {
+                    self.sent = true;
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(Ok(())) if self.held || *starved => return Poll::Pending,
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => {
                     // there may still be an answer that says why
-                    (self.done, self.broken) = (true, true);
+                    self.give_up();
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Pending => {
@@ -158,14 +174,7 @@ impl Upload {
             Ok(piece) => wire.queue_bytes(piece),
             Err(frame) => {
                 if let (true, Ok(mut trailers)) = (self.chunked, frame.into_trailers()) {
-                    let gone: Vec<_> = trailers
-                        .keys()
-                        .filter(|name| !trailer_passes(name, &[]))
-                        .cloned()
-                        .collect();
-                    for name in gone {
-                        trailers.remove(name);
-                    }
+                    filter_trailers(&mut trailers, &self.reserved);
                     queue_last_chunk(wire.queue(), Some(&trailers));
                     self.done = true;
                 }
@@ -183,28 +192,26 @@ pub(super) async fn exchange(
     limits: &Limits,
     clock: &Clock,
 ) -> Result<ResponseHead, Failure> {
-    let mut sent = false;
     let mut interim = 0;
-    let patience = if upload.held { Some(WAIT_FOR_CONTINUE) } else { limits.timeout };
-    connection.deadline.set(after(clock, patience));
+    connection.deadline.set(None);
     poll_fn(|cx| {
         let Connection { wire, scanned, deadline } = &mut *connection;
         loop {
             let (mut progress, mut starved) = (0, false);
-            if !sent || !wire.is_flushed() {
-                match upload.poll(wire, cx, &mut progress, &mut starved) {
-                    Poll::Ready(Ok(())) => sent = true,
-                    Poll::Ready(Err(fault)) => return Poll::Ready(Err(Failure::Body(fault))),
-                    Poll::Pending => {}
+            if !upload.sent {
+                if let Poll::Ready(Err(fault)) = upload.poll(wire, cx, &mut progress, &mut starved)
+                {
+                    return Poll::Ready(Err(Failure::Body(fault)));
                 }
-                if progress > 0 && !upload.held {
-                    deadline.set(after(clock, limits.timeout));
+                if progress > 0 {
+                    deadline.set(None);
                 }
             }
             match read_head(wire, scanned, cx) {
                 Poll::Ready(Ok(head)) if head.status == StatusCode::CONTINUE => {
-                    upload.held = false;
-                    deadline.set(after(clock, limits.timeout));
+                    if std::mem::take(&mut upload.held) {
+                        deadline.set(None);
+                    }
                     continue;
                 }
                 Poll::Ready(Ok(head))
@@ -221,7 +228,12 @@ pub(super) async fn exchange(
                 Poll::Pending => {}
             }
             if starved {
-                return Poll::Pending; // the client has a deadline of its own
+                deadline.set(None); // the wait is for the client, which has a deadline of its own
+                return Poll::Pending;
+            }
+            if deadline.is_unset() {
+                let patience = if upload.held { Some(WAIT_FOR_CONTINUE) } else { limits.timeout };
+                deadline.set(after(clock, patience));
             }
             if !deadline.poll_passed(cx) {
                 return Poll::Pending;
@@ -231,7 +243,7 @@ pub(super) async fn exchange(
             }
             // RFC 9110 §10.1.1: a client waits no unlimited time for 100
             upload.held = false;
-            deadline.set(after(clock, limits.timeout));
+            deadline.set(None);
         }
     })
     .await
@@ -256,6 +268,15 @@ fn read_head(
             Poll::Ready(Ok(_)) => {}
             Poll::Pending => return Poll::Pending,
         }
+    }
+}
+
+/// Takes out what may not stand behind a body.
+fn filter_trailers(trailers: &mut HeaderMap, reserved: &[HeaderName]) {
+    let gone: Vec<_> =
+        trailers.keys().filter(|name| !trailer_passes(name, reserved)).cloned().collect();
+    for name in gone {
+        trailers.remove(name);
     }
 }
 
@@ -337,15 +358,9 @@ impl HttpBody for Download {
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
                 }
                 Ok(Decoded::Trailers(mut trailers)) => {
-                    let gone: Vec<_> = trailers
-                        .keys()
-                        .filter(|name| !trailer_passes(name, &[]))
-                        .cloned()
-                        .collect();
-                    for name in gone {
-                        trailers.remove(name);
-                    }
+                    filter_trailers(&mut trailers, &[]);
                     if !trailers.is_empty() {
+                        this.finish(); // they are the end: nobody asks for more
                         return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
                     }
                 }
@@ -354,13 +369,18 @@ impl HttpBody for Download {
                     return Poll::Ready(None);
                 }
                 Ok(Decoded::NeedMore) => {
-                    if !this.upload.done || !connection.wire.is_flushed() {
+                    let (mut progress, mut starved) = (0, false);
+                    if !this.upload.sent {
+                        let wire = &mut connection.wire;
                         // a body that breaks off now costs the connection, not the answer
                         if let Poll::Ready(Err(_)) =
-                            this.upload.poll(&mut connection.wire, cx, &mut 0, &mut false)
+                            this.upload.poll(wire, cx, &mut progress, &mut starved)
                         {
-                            (this.upload.done, this.upload.broken) = (true, true);
+                            this.upload.give_up();
                         }
+                    }
+                    if progress > 0 || starved {
+                        this.waiting = false; // it is not the upstream that is slow
                     }
                     match connection.wire.poll_fill(cx) {
                         Poll::Ready(Ok(0)) if this.decoder.ends_with_connection() => {
@@ -369,6 +389,7 @@ impl HttpBody for Download {
                         }
                         Poll::Ready(Ok(0) | Err(_)) => break BodyError::Cut,
                         Poll::Ready(Ok(_)) => {}
+                        Poll::Pending if starved => return Poll::Pending,
                         Poll::Pending => {
                             if !this.waiting {
                                 this.waiting = true;

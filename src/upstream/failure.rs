@@ -48,6 +48,11 @@ impl Failure {
             Self::Dial(DialError::Connect { .. }) => {
                 (StatusCode::BAD_GATEWAY, "upstream_refused", Some("connection_refused"))
             }
+            Self::Dial(DialError::Exhausted { .. }) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_connections",
+                Some("connection_limit_reached"),
+            ),
             Self::Dial(DialError::Tls { .. }) => {
                 (StatusCode::BAD_GATEWAY, "upstream_tls", Some("tls_protocol_error"))
             }

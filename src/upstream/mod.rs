@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::dial::{Dialer, TlsClient, TlsSetupError};
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
+use crate::message::target::is_authority;
 use crate::message::{Body, Request, Response, Tunnel};
 use exchange::{Connection, Download, Upload};
 use onward::{Onward, Rights};
@@ -72,6 +73,11 @@ impl Upstream {
         self.pool.tidy();
     }
 
+    /// Closes all idle connections, because there are no file descriptors left.
+    pub fn release(&self) {
+        self.pool.clear();
+    }
+
     /// Sends a request and waits for the head of the answer.
     ///
     /// # Errors
@@ -108,7 +114,7 @@ impl Upstream {
                 None => Connection::new(self.dialer.dial().await?),
             };
             let whole = body.take().or_else(|| clone_whole(replay.as_ref())).unwrap_or_default();
-            let mut upload = Upload::new(whole, request.expects_continue);
+            let mut upload = Upload::new(whole, request.expects_continue, &self.onward.reserved);
             self.onward.write_head(connection.queue(), &request, &upload, &rights);
             let limits = self.limits();
             match exchange::exchange(&mut connection, &mut upload, &request, &limits, &self.clock)
@@ -151,7 +157,8 @@ impl Upstream {
             && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let decoder = exchange::response_framing(&head, has_body);
         let reusable = head.keep_alive && !decoder.ends_with_connection() && upload.is_done();
-        let declared = if has_body { None } else { head.length };
+        // an answer without content keeps the length that it would have had, but 204 has none (RFC 9110 §8.6)
+        let declared = head.length.filter(|_| !has_body && head.status != StatusCode::NO_CONTENT);
         let body = match connection.take_whole(&decoder) {
             Some(whole) => {
                 if reusable {
@@ -172,7 +179,6 @@ impl Upstream {
         let mut headers = head.headers;
         strip(&mut headers, &named);
         if let Some(length) = declared {
-            // an answer without content keeps the length that it would have had (RFC 9110 §8.6)
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
         Ok(Response::new(head.status, headers, body))
@@ -223,10 +229,8 @@ impl Upstream {
             Some(rest) if rest.is_empty() || rest.starts_with(['/', '?', '#']) => rest,
             _ => path,
         };
-        let ours = match request.host.as_ref().and_then(|host| host.to_str().ok()) {
-            Some(host) => {
-                format!("{}://{host}{path}", if request.peer.https { "https" } else { "http" })
-            }
+        let ours = match asked_host(request) {
+            Some(host) => format!("{}://{host}{path}", asked_scheme(request)),
             None if path.is_empty() => "/".to_owned(),
             None => path.to_owned(),
         };
@@ -234,6 +238,30 @@ impl Upstream {
             head.headers.insert(header::LOCATION, value);
         }
     }
+}
+
+/// The scheme by which the client came, as a trusted proxy before us says.
+fn asked_scheme(request: &Request) -> &'static str {
+    let told = believed(request, "x-forwarded-proto");
+    match told {
+        Some(told) if told.eq_ignore_ascii_case("https") => "https",
+        Some(told) if told.eq_ignore_ascii_case("http") => "http",
+        _ if request.peer.https => "https",
+        _ => "http",
+    }
+}
+
+/// The authority that the client asked, as a trusted proxy before us says.
+fn asked_host(request: &Request) -> Option<&str> {
+    believed(request, "x-forwarded-host")
+        .filter(|host| is_authority(host.as_bytes()))
+        .or_else(|| request.host.as_ref().and_then(|host| host.to_str().ok()))
+}
+
+/// The first word of a field that only trusted peers may say.
+fn believed<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
+    let value = request.headers.get(name).filter(|_| request.peer.trusted)?;
+    value.to_str().ok()?.split(',').next().map(str::trim)
 }
 
 fn clone_whole(body: Option<&Body>) -> Option<Body> {

@@ -1,14 +1,16 @@
 //! The head that the upstream gets: the client's fields less what is not theirs to say, and ours behind them.
 
-use std::io::Write;
+use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::exchange::Upload;
 use crate::config::{AuthorizationHeader, Settings};
-use crate::http1::wire::{write_field, write_line, write_number};
+use crate::http1::wire::{write_field, write_line};
 use crate::message::Request;
 use crate::message::headers::{RequestFilter, connection_named};
+use crate::message::target::is_authority;
+use crate::message::text::write_number;
 
 /// What every head towards this upstream has in common.
 #[derive(Debug)]
@@ -17,7 +19,7 @@ pub(super) struct Onward {
     authority: String,
     preserve_host: bool,
     /// Names of the identity headers.
-    pub(super) reserved: Vec<HeaderName>,
+    pub(super) reserved: Rc<[HeaderName]>,
     drop_authorization: bool,
 }
 
@@ -113,12 +115,10 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b", ");
     }
-    let _ = match peer.address {
-        // writing into a Vec cannot fail
-        Some(std::net::IpAddr::V6(address)) => write!(out, "for=\"[{address}]\""),
-        Some(address) => write!(out, "for={address}"),
-        None => write!(out, "for=unknown"),
-    };
+    let is_v6 = matches!(peer.address, Some(std::net::IpAddr::V6(_)));
+    out.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
+    out.extend_from_slice(peer.address_text.as_bytes());
+    out.extend_from_slice(if is_v6 { b"]\"" } else { b"" });
     if !host.is_empty() {
         out.extend_from_slice(b";host=\"");
         out.extend_from_slice(host);
@@ -131,20 +131,27 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
         out.extend_from_slice(value.as_bytes());
         out.extend_from_slice(b", ");
     }
-    let _ = match peer.address {
-        Some(address) => write!(out, "{address}"),
-        None => write!(out, "unknown"),
-    };
+    out.extend_from_slice(peer.address_text.as_bytes());
     out.extend_from_slice(b"\r\n");
-    match believed("x-forwarded-proto").next() {
+    // a trusted proxy may pass on what its own client made up: only what can be a scheme or a host is believed
+    match believed("x-forwarded-proto").next().filter(|value| is_list_of(value, is_scheme)) {
         Some(value) => write_line(out, "x-forwarded-proto", value.as_bytes()),
         None => write_line(out, "x-forwarded-proto", scheme.as_bytes()),
     }
-    match believed("x-forwarded-host").next() {
+    match believed("x-forwarded-host").next().filter(|value| is_list_of(value, is_authority)) {
         Some(value) => write_line(out, "x-forwarded-host", value.as_bytes()),
         None if !host.is_empty() => write_line(out, "x-forwarded-host", host),
         None => {}
     }
+}
+
+/// Whether every element of a comma-separated value is one of these, and there is at least one.
+fn is_list_of(value: &HeaderValue, is_one: fn(&[u8]) -> bool) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').all(|element| is_one(element.trim_ascii()))
+}
+
+fn is_scheme(text: &[u8]) -> bool {
+    [&b"https"[..], b"http", b"wss", b"ws"].iter().any(|scheme| text.eq_ignore_ascii_case(scheme))
 }
 
 fn via(request: &Request) -> &'static [u8] {

@@ -57,6 +57,11 @@ impl Pool {
         }
     }
 
+    /// Closes them all: their descriptors are needed elsewhere.
+    pub(super) fn clear(&self) {
+        self.idle.borrow_mut().clear();
+    }
+
     /// Closes what is too old and what the upstream has closed.
     pub(super) fn tidy(&self) {
         let now = self.clock.monotonic();

@@ -3,6 +3,10 @@
 
 #![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)] // each test uses its part; time is real here
 
+pub mod attack;
+pub mod process;
+pub mod tokens;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -207,7 +211,10 @@ impl Answer {
 
 impl Client {
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).unwrap();
+        Self::over(TcpStream::connect(address).unwrap())
+    }
+
+    pub fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -335,6 +342,40 @@ impl Client {
                     return false;
                 }
             }
+        }
+    }
+
+    /// Reads the next head only.
+    pub fn head(&mut self) -> Option<Answer> {
+        self.any_answer("HEAD")
+    }
+
+    /// The next chunk of a chunked body; `None` at its end, or when it is cut.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let line_end = self.fill_until(b"\r\n")?;
+        let size = String::from_utf8_lossy(&self.read[..line_end]).into_owned();
+        let size = usize::from_str_radix(&size, 16).unwrap();
+        while self.read.len() < line_end + 2 + size + 2 {
+            if self.fill() == 0 {
+                return None;
+            }
+        }
+        self.read.drain(..line_end + 2);
+        let chunk = self.read.drain(..size).collect();
+        self.read.drain(..2);
+        (size > 0).then_some(chunk)
+    }
+
+    /// The next chunk; at the end, the trailers as text.
+    pub fn chunk_or_trailers(&mut self) -> Result<Vec<u8>, String> {
+        match self.fill_until(b"\r\n") {
+            Some(1) if self.read.starts_with(b"0") => {
+                self.fill_until(b"\r\n\r\n").expect("an end of the trailers");
+                let end = find(&self.read, b"\r\n\r\n").unwrap();
+                let block: Vec<_> = self.read.drain(..end + 4).collect();
+                Err(String::from_utf8_lossy(&block[1..]).trim().to_owned())
+            }
+            _ => Ok(self.chunk().expect("a whole chunk")),
         }
     }
 
@@ -535,7 +576,8 @@ impl Connection {
         Some(Seen { connection: self.number, line, fields, body: Vec::new(), complete: true })
     }
 
-    fn body(&mut self, seen: &mut Seen) -> bool {
+    /// Reads the body behind a head; whether it came to its end.
+    pub fn body(&mut self, seen: &mut Seen) -> bool {
         if seen.field("transfer-encoding").is_some() {
             loop {
                 let Some(line_end) = self.fill_until(b"\r\n") else { return false };
@@ -581,6 +623,41 @@ impl Connection {
             }
             if !self.fill() {
                 return None;
+            }
+        }
+    }
+
+    /// The next chunk of a chunked body; `None` at its end, or when it is cut.
+    pub fn chunk(&mut self) -> Option<Vec<u8>> {
+        let line_end = self.fill_until(b"\r\n")?;
+        let size = String::from_utf8_lossy(&self.read[..line_end]).into_owned();
+        let size = usize::from_str_radix(&size, 16).unwrap();
+        while self.read.len() < line_end + 2 + size + 2 {
+            if !self.fill() {
+                return None;
+            }
+        }
+        self.read.drain(..line_end + 2);
+        let chunk = self.read.drain(..size).collect();
+        self.read.drain(..2);
+        (size > 0).then_some(chunk)
+    }
+
+    /// What was read and not yet taken.
+    pub fn left_over(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.read)
+    }
+
+    /// Whether the peer closes within a second (and what a busy machine adds to that), or has; what comes before
+    /// is thrown away.
+    pub fn closes_soon(&mut self) -> bool {
+        self.stream.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+        let mut piece = [0; 65536];
+        loop {
+            match self.stream.read(&mut piece) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(fault) => return !is_timeout(&fault),
             }
         }
     }

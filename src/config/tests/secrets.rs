@@ -83,6 +83,16 @@ fn placeholders_are_refused_and_never_repeated() {
 }
 
 #[test]
+fn a_password_with_slashes_in_an_address_without_a_scheme_is_not_shown() {
+    for address in
+        ["user:aZ9+//@127.0.0.1", "user:aZ9+://@127.0.0.1", "http://user:aZ9+//@127.0.0.1"]
+    {
+        let told = faults(SMALL.replace("http://127.0.0.1", address));
+        assert!(!told.contains("aZ9+"), "{told}");
+    }
+}
+
+#[test]
 fn a_short_secret_is_warned_of() {
     let loaded = load_text(client("secret = \"T4mQ9zXw\""), &[]).unwrap();
     assert_eq!(loaded.warnings.len(), 1);

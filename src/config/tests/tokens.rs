@@ -80,9 +80,8 @@ fn metadata_asks_for_an_https_issuer_and_warns_where_no_audience_is_a_url() {
 
 #[test]
 fn a_client_may_use_whatever_it_has_the_means_for() {
-    let methods = |lines: &str| {
-        load_text(client(lines), &[]).unwrap().settings.clients.remove(0).methods
-    };
+    let methods =
+        |lines: &str| load_text(client(lines), &[]).unwrap().settings.clients.remove(0).methods;
     let key = format!("public_key_file = \"{}\"\nalgorithm = \"ES256\"", public_key());
     let secret = "secret = \"T4mQ9zXw2LkV7bNc\"";
     let all = Methods { basic: true, post: true, key: true };
