@@ -1,5 +1,7 @@
 //! Clients that sign their own name (RFC 7523, `private_key_jwt`) and what each client may prove itself with.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // time is real here
+
 mod support;
 
 use serde_json::{Value, json};

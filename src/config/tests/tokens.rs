@@ -98,7 +98,7 @@ fn a_way_without_means_is_a_fault_in_its_place() {
     let secret = "secret = \"T4mQ9zXw2LkV7bNc\"";
     let told = faults(client(&format!("{secret}\nauthentication = [\"private_key_jwt\"]")));
     assert!(told.contains("nothing to prove itself with in this way"), "{told}");
-    assert!(told.contains("gateway.toml:12:"), "{told}");
+    assert!(told.contains("gateway.toml:13:19"), "{told}");
     let told = faults(client(&format!("{secret}\nauthentication = []")));
     assert!(told.contains("`authentication` is empty"), "{told}");
     let told = faults(client(&format!("{secret}\nauthentication = [\"tls_client_auth\"]")));
@@ -131,5 +131,5 @@ fn a_client_has_a_format_of_its_own_or_the_one_of_the_token_service() {
     assert_eq!(settings.clients[0].format, Some(TokenFormat::Opaque));
     assert_eq!(settings.token.unwrap().format, TokenFormat::Jwt);
     let told = faults(client("secret = \"T4mQ9zXw2LkV7bNc\"\nformat = \"reference\""));
-    assert!(told.contains("use jwt or opaque"), "{told}");
+    assert!(told.contains("use `jwt` or `opaque`"), "{told}");
 }
