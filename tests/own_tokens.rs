@@ -654,3 +654,21 @@ fn without_a_token_table_no_token_is_good() {
         .assert_refused(401, "no issuer");
     assert_eq!(site.talk(get("/x")).statuses(), [200]);
 }
+
+// J.49, RFC 6750 §2
+#[test]
+fn a_token_in_the_query_beside_the_one_in_the_header_is_400() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address);
+    let token = gateway.token();
+    let both = post(&format!("/x?access_token={token}"), &bearer(&token), b"");
+    let answer = gateway.ask(both);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.field("www-authenticate").unwrap().contains("error=\"invalid_request\""));
+    assert!(upstream.seen().is_empty());
+    assert_eq!(
+        gateway.ask(get(&format!("/x?access_token={token}"))).status,
+        200,
+        "its own, on an open request"
+    );
+}

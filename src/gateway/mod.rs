@@ -145,6 +145,9 @@ impl Gateway {
             return Ok(Verdict::Own(Arc::clone(tokens), endpoint, request));
         }
         let protected = is_protected(&request);
+        if protected && bears_two_tokens(&request) {
+            return Err(Denied::Repeated.into());
+        }
         let authentication =
             self.authenticator.authenticate(&request.headers, self.clock.unix_seconds()).await;
         let permitted = authorize(request, protected, authentication)?;
@@ -235,6 +238,13 @@ fn resource_metadata(settings: &Settings) -> Option<String> {
 fn is_protected(request: &Request) -> bool {
     request.upgrade.is_some()
         || !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a token stands in the query beside the one in `Authorization`: a reader behind us could take that one
+/// (RFC 6750 §2 allows one method a request).
+fn bears_two_tokens(request: &Request) -> bool {
+    request.headers.contains_key(header::AUTHORIZATION)
+        && request.target.has_parameter("access_token")
 }
 
 /// How often the request has been through a gateway of this name.
