@@ -218,6 +218,7 @@ impl Log {
         }
         let (index, clock) = (Arc::clone(index), clock.clone());
         let (file, written) = create(&folder, &index).map_err(io("make", &path))?;
+        sync_folder(&folder).map_err(io("make", &path))?;
         // From now on a missing file is a loss, not a beginning.
         lock.write_all(b"tollgate keeps its store here\n")
             .and_then(|()| lock.sync_all())
@@ -299,7 +300,7 @@ impl Log {
             _lock: lock,
             end,
             sequence,
-            capacity: length,
+            capacity,
             generation,
             soiled: Some(soiled).filter(|soiled| *soiled > end),
             doubtful: false,
@@ -424,8 +425,12 @@ impl Log {
         self.file = file;
         (self.end, self.sequence, self.capacity) =
             (written.end, written.sequence, written.capacity);
-        (self.generation, self.soiled, self.doubtful) = (0, None, false);
-        Ok(())
+        (self.generation, self.soiled) = (0, None);
+        // The old file has no name any more, so there is no way back. If the new name is not on the disk, nothing may be
+        // answered before it is.
+        let named = sync_folder(&self.folder);
+        self.doubtful = named.is_err();
+        named
     }
 }
 
@@ -436,7 +441,7 @@ struct Written {
     capacity: u64,
 }
 
-/// A new file with all of `index`, in its place and on the disk.
+/// A new file with all of `index`, on the disk and under its name; that name is not on the disk before [`sync_folder`].
 fn create(folder: &Path, index: &Index) -> io::Result<(File, Written)> {
     let (path, new) = (folder.join(LOG_FILE), folder.join(NEW_FILE));
     let file = private().truncate(true).open(&new)?;
@@ -460,8 +465,11 @@ fn create(folder: &Path, index: &Index) -> io::Result<(File, Written)> {
     file.write_all_at(&head(capacity), 0)?;
     file.sync_all()?;
     std::fs::rename(&new, &path)?;
-    File::open(folder)?.sync_all()?;
     Ok((file, Written { end, sequence, capacity }))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Makes the file `to` bytes long, with room on the disk for what is from `from` on, where the file system can promise that.
