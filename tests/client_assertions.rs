@@ -1,5 +1,7 @@
 //! Clients that sign their own name (RFC 7523, `private_key_jwt`) and what each client may prove itself with.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // time is real here
+
 mod support;
 
 use serde_json::{Value, json};
@@ -157,15 +159,13 @@ fn every_assertion_that_does_not_prove_it_is_answered_alike() {
         ("no iss", without("iss")),
         ("no sub", without("sub")),
     ] {
-        gateway.clock.advance(0);
+        // each of its own, or it would be throttled
+        let gateway = self::gateway(&upstream, &one, [&two, &stranger]);
         let answer = send(&gateway, &assertion, &[]);
-        assert!(answer.status == 401 || answer.status == 429, "{what}: {answer:?}");
-        if answer.status == 401 {
-            assert!(answer.field("www-authenticate").unwrap().starts_with("Basic"), "{what}");
-            bodies.push(answer.text());
-        }
+        assert_eq!(answer.status, 401, "{what}: {answer:?}");
+        assert!(answer.field("www-authenticate").unwrap().starts_with("Basic"), "{what}");
+        bodies.push(answer.text());
     }
-    assert!(bodies.len() >= 10);
     assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]), "{bodies:?}");
     assert!(bodies[0].contains("invalid_client"));
 }

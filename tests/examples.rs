@@ -33,6 +33,11 @@ fn rules_are_watched_before_they_are_enforced() {
     markdown::hold("examples/watch-before-you-enforce/README.md");
 }
 
+#[test]
+fn a_token_is_called_back_and_stays_so() {
+    markdown::hold("examples/revocable-tokens/README.md");
+}
+
 /// There is no systemd where the tests run: what is checked is what tollgate makes of the unit's variables.
 #[test]
 fn the_systemd_unit_names_every_secret_that_its_file_wants() {
@@ -71,15 +76,14 @@ fn every_example_is_run_by_a_test() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     found.sort();
-    assert_eq!(
-        found,
-        [
-            "admin-area",
-            "from-the-environment",
-            "in-front-of-an-api",
-            "in_process.rs",
-            "sidecar",
-            "watch-before-you-enforce"
-        ]
-    );
+    let known = [
+        "admin-area",
+        "from-the-environment",
+        "in-front-of-an-api",
+        "in_process.rs",
+        "revocable-tokens",
+        "sidecar",
+        "watch-before-you-enforce",
+    ];
+    assert_eq!(found, known);
 }

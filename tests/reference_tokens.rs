@@ -1,5 +1,7 @@
 //! Reference tokens: what is issued, who is let in with one, and what the token endpoint's other formats do beside it.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // time is real here
+
 mod support;
 
 use support::{

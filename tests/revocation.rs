@@ -1,6 +1,8 @@
 //! What was called back stays called back: by revocation (RFC 7009), by a client that is gone, in every worker, and in
 //! the middle of a thousand requests.
 
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // time is real here
+
 mod support;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -68,7 +68,7 @@ impl OwnTokens {
         observer: &mut impl Observer,
     ) -> Result<(Principal, Bond), Denied> {
         if is_ours(token) {
-            return self.judge_reference(token, now, observer).await;
+            return self.judge_reference(token, |_| now, observer).await;
         }
         let (principal, bond) = self.judge_jwt(Jwt::read(token, observer)?, now, observer)?;
         self.check(&bond).await?;
@@ -85,6 +85,9 @@ impl OwnTokens {
         token: &str,
         now: u64,
     ) -> Result<(Principal, Bond), Denied> {
+        if is_ours(token) {
+            return self.judge_reference(token, |kept| now.max(kept.iat), &mut ()).await;
+        }
         match self.judge(token, now, &mut ()).await {
             Err(Denied::NotYetValid | Denied::IssuedInFuture) => {
                 self.judge(token, begin_of(token).unwrap_or(now).max(now), &mut ()).await
@@ -114,13 +117,13 @@ impl OwnTokens {
     ) -> Result<Option<(Principal, Bond)>, Denied> {
         let digest = reference::digest(token).ok_or(Denied::BadReference)?;
         let Some(record) = self.store.find(&digest).now() else { return Ok(None) };
-        self.judge_record(digest, record, now, &mut ()).map(Some)
+        self.judge_record(digest, record, |_| now, &mut ()).map(Some)
     }
 
     async fn judge_reference(
         &self,
         token: &str,
-        now: u64,
+        now: impl Fn(&Kept) -> u64,
         observer: &mut impl Observer,
     ) -> Result<(Principal, Bond), Denied> {
         let digest = reference::digest(token).ok_or(Denied::BadReference)?;
@@ -133,12 +136,13 @@ impl OwnTokens {
         &self,
         digest: Digest,
         record: Option<Arc<[u8]>>,
-        now: u64,
+        now: impl Fn(&Kept) -> u64,
         observer: &mut impl Observer,
     ) -> Result<(Principal, Bond), Denied> {
         let record = record.ok_or(Denied::UnknownReference)?;
         observer.passed(Check::Revocation);
         let kept: Kept = serde_json::from_slice(&record).map_err(|_| Denied::UnknownReference)?;
+        let now = now(&kept);
         let claims = kept.into_claims(self.rules.issuer(), &digest);
         let principal = self.rules.judge_claims(claims, now, observer)?;
         Ok((principal, Bond::While(digest)))

@@ -4,6 +4,7 @@ mod environment;
 mod files;
 mod sample;
 mod secrets;
+mod tokens;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

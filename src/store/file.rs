@@ -4,13 +4,14 @@
 //! start reads the file once, from its beginning to its end; and what a checksum of every write cannot vouch for is
 //! told, not repaired. One thread writes. What waits when it begins a write goes into that write and shares its fsync.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -185,10 +186,18 @@ impl Log {
             .map_err(io("make the folder", folder))?;
         let lock_path = folder.join(LOCK_FILE);
         let mut lock = private().open(&lock_path).map_err(io("write to", &lock_path))?;
-        lock.try_lock().map_err(|error| match error {
-            std::fs::TryLockError::WouldBlock => OpenError::Locked { path: folder.to_owned() },
-            std::fs::TryLockError::Error(error) => io("lock", &lock_path)(error),
-        })?;
+        let mut patience = LOCK_TRIES;
+        while let Err(error) = lock.try_lock() {
+            match error {
+                // Whoever is being replaced may take a moment to end.
+                TryLockError::WouldBlock if patience > 0 => std::thread::sleep(LOCK_PAUSE),
+                TryLockError::WouldBlock => {
+                    return Err(OpenError::Locked { path: folder.to_owned() });
+                }
+                TryLockError::Error(error) => return Err(io("lock", &lock_path)(error)),
+            }
+            patience -= 1;
+        }
         let path = folder.join(LOG_FILE);
         let new = folder.join(NEW_FILE);
         match std::fs::remove_file(&new) {
@@ -209,6 +218,7 @@ impl Log {
         }
         let (index, clock) = (Arc::clone(index), clock.clone());
         let (file, written) = create(&folder, &index).map_err(io("make", &path))?;
+        sync_folder(&folder).map_err(io("make", &path))?;
         // From now on a missing file is a loss, not a beginning.
         lock.write_all(b"tollgate keeps its store here\n")
             .and_then(|()| lock.sync_all())
@@ -290,7 +300,7 @@ impl Log {
             _lock: lock,
             end,
             sequence,
-            capacity: length,
+            capacity,
             generation,
             soiled: Some(soiled).filter(|soiled| *soiled > end),
             doubtful: false,
@@ -323,7 +333,7 @@ impl Log {
             }
             failing = result.is_err();
             for done in waiting.drain(..) {
-                let _ = done.send(result.as_ref().map(|()| ()).map_err(|_| StoreError::Unwritable));
+                let _ = done.send(result.as_ref().map_err(|_| StoreError::Unwritable).copied());
             }
             content.clear();
             if !failing && self.end >= self.next_look {
@@ -415,8 +425,12 @@ impl Log {
         self.file = file;
         (self.end, self.sequence, self.capacity) =
             (written.end, written.sequence, written.capacity);
-        (self.generation, self.soiled, self.doubtful) = (0, None, false);
-        Ok(())
+        (self.generation, self.soiled) = (0, None);
+        // The old file has no name any more, so there is no way back. If the new name is not on the disk, nothing may be
+        // answered before it is.
+        let named = sync_folder(&self.folder);
+        self.doubtful = named.is_err();
+        named
     }
 }
 
@@ -427,7 +441,7 @@ struct Written {
     capacity: u64,
 }
 
-/// A new file with all of `index`, in its place and on the disk.
+/// A new file with all of `index`, on the disk and under its name; that name is not on the disk before [`sync_folder`].
 fn create(folder: &Path, index: &Index) -> io::Result<(File, Written)> {
     let (path, new) = (folder.join(LOG_FILE), folder.join(NEW_FILE));
     let file = private().truncate(true).open(&new)?;
@@ -451,8 +465,11 @@ fn create(folder: &Path, index: &Index) -> io::Result<(File, Written)> {
     file.write_all_at(&head(capacity), 0)?;
     file.sync_all()?;
     std::fs::rename(&new, &path)?;
-    File::open(folder)?.sync_all()?;
     Ok((file, Written { end, sequence, capacity }))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 /// Makes the file `to` bytes long, with room on the disk for what is from `from` on, where the file system can promise that.
@@ -530,6 +547,9 @@ impl Reader<'_> {
 const LOG_FILE: &str = "store.log";
 const NEW_FILE: &str = "store.new";
 const LOCK_FILE: &str = "lock";
+/// How often the lock is tried before somebody is told that it is taken; two seconds in all.
+const LOCK_TRIES: u32 = 40;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// Changes that wait for the disk; more are told to come again.
 const MAX_WAITING: usize = 16 * 1024;
 /// Read at once, bytes.

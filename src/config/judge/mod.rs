@@ -20,7 +20,7 @@ pub(super) use upstream::host_and_port;
 use super::node::Place;
 use super::raw::{self, Root};
 use super::report::Report;
-use super::settings::{Log, Settings};
+use super::settings::{Log, Settings, StoreUrl};
 use super::shape::At;
 use super::value::{LogFormat, Text};
 use super::{excerpt::printable, fault::nearest};
@@ -64,6 +64,9 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
     listeners::apart(raw, upstream.as_ref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
+    if let (Some(StoreUrl::Memory), Some(Some(token))) = (&store, &token) {
+        store::whether_it_forgets(raw, token, desk);
+    }
     if !desk.report.is_clean() {
         return None;
     }

@@ -3,8 +3,9 @@
 use super::Desk;
 use crate::config::excerpt::printable;
 use crate::config::fault::nearest;
+use crate::config::node::Place;
 use crate::config::raw;
-use crate::config::settings::StoreUrl;
+use crate::config::settings::{StoreUrl, Token};
 
 /// `[store]`.
 pub(super) fn store(raw: &raw::Store, desk: &mut Desk<'_>) -> Option<StoreUrl> {
@@ -31,6 +32,22 @@ pub(super) fn store(raw: &raw::Store, desk: &mut Desk<'_>) -> Option<StoreUrl> {
     };
     desk.report.error(url.place, reason, mend);
     None
+}
+
+/// What is kept in memory alone is forgotten when the process ends: a reference token is void then, which does no harm,
+/// and a revoked JWT is good again, which does.
+pub(super) fn whether_it_forgets(raw: &raw::Root, token: &Token, desk: &mut Desk<'_>) {
+    if token.endpoints.revoke.is_none() {
+        return;
+    }
+    let endpoints = raw.token.as_ref().and_then(|token| token.value.endpoints.as_ref());
+    let revoke = endpoints.and_then(|endpoints| endpoints.value.revoke.as_ref());
+    let place = revoke.map_or(Place::End, |revoke| revoke.place);
+    desk.report.warn(
+        place,
+        "revoked JWTs are good again after a restart: revocations are kept in memory alone",
+        "add [store] with url = \"file:/var/lib/tollgate\"",
+    );
 }
 
 const SCHEMES: [&str; 2] = ["memory", "file"];
