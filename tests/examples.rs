@@ -23,6 +23,16 @@ fn one_file_runs_with_secrets_from_variables_and_from_files() {
     markdown::hold("examples/from-the-environment/README.md");
 }
 
+#[test]
+fn the_settings_for_identity_providers_are_right() {
+    markdown::hold("examples/with-your-identity-provider/README.md");
+}
+
+#[test]
+fn reference_tokens_and_jwts_are_configured_together() {
+    markdown::hold("examples/reference-tokens-and-jwts/README.md");
+}
+
 /// There is no systemd where the tests run: what is checked is what tollgate makes of the unit's variables.
 #[test]
 fn the_systemd_unit_names_every_secret_that_its_file_wants() {
@@ -61,5 +71,15 @@ fn every_example_is_run_by_a_test() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     found.sort();
-    assert_eq!(found, ["from-the-environment", "in-front-of-an-api", "in_process.rs", "sidecar"]);
+    assert_eq!(
+        found,
+        [
+            "from-the-environment",
+            "in-front-of-an-api",
+            "in_process.rs",
+            "reference-tokens-and-jwts",
+            "sidecar",
+            "with-your-identity-provider"
+        ]
+    );
 }
