@@ -81,7 +81,8 @@ fn a_silent_connection_is_closed_at_the_header_deadline() {
 fn a_head_that_drips_in_is_cut_at_the_deadline_from_the_accept() {
     let site = Site::with(SHORT);
     let address = site.gateway.address;
-    let endless: [(&str, fn(usize) -> Vec<u8>); 4] = [
+    type Piece = fn(usize) -> Vec<u8>;
+    let endless: [(&str, Piece); 4] = [
         ("a byte at a time", |number| {
             let head = b"GET /x HTTP/1.1\r\nHost: api.test\r\nX-Long: yyyy";
             vec![head[number.min(head.len() - 1)]]

@@ -18,7 +18,7 @@ fn request(method: &str, fields: &str) -> String {
 /// 401 with this `error_description`, and nothing at the upstream.
 fn assert_invalid(talk: &Talk, what: &str) {
     assert_eq!(talk.statuses(), [401], "{what}: {talk:?}");
-    let challenge = talk.answers[0].field("www-authenticate").unwrap();
+    let challenge = talk.answers[0].field("www-authenticate").expect("a challenge");
     assert!(
         challenge.starts_with(
             "Bearer realm=\"tollgate\", error=\"invalid_token\", error_description=\""
@@ -653,4 +653,22 @@ fn without_a_token_table_no_token_is_good() {
     site.talk(request("POST", &bearer(&tokens::good(&site.gateway))))
         .assert_refused(401, "no issuer");
     assert_eq!(site.talk(get("/x")).statuses(), [200]);
+}
+
+// J.49, RFC 6750 §2
+#[test]
+fn a_token_in_the_query_beside_the_one_in_the_header_is_400() {
+    let upstream = Upstream::start();
+    let gateway = Gateway::before(upstream.address);
+    let token = gateway.token();
+    let both = post(&format!("/x?access_token={token}"), &bearer(&token), b"");
+    let answer = gateway.ask(both);
+    assert_eq!(answer.status, 400, "{answer:?}");
+    assert!(answer.field("www-authenticate").unwrap().contains("error=\"invalid_request\""));
+    assert!(upstream.seen().is_empty());
+    assert_eq!(
+        gateway.ask(get(&format!("/x?access_token={token}"))).status,
+        200,
+        "its own, on an open request"
+    );
 }

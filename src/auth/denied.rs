@@ -7,7 +7,7 @@ use http::StatusCode;
 pub enum Denied {
     /// There is none, and one is needed.
     Missing,
-    /// More than one `Authorization` field.
+    /// More than one `Authorization` field, or a further token in the query (RFC 6750 §2).
     Repeated,
     /// An `Authorization` field that is not a scheme and a token.
     Unreadable,
@@ -186,7 +186,7 @@ impl Denied {
     pub const fn description(self) -> &'static str {
         match self {
             Self::Missing => "a Bearer token is needed",
-            Self::Repeated => "there is more than one Authorization field",
+            Self::Repeated => "the request bears more than one credential",
             Self::Unreadable => "the Authorization field is malformed",
             Self::NoIssuer => "no issuer is configured",
             Self::TooLarge => "the token is too long",

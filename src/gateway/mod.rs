@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 pub use refusal::Refusal;
 
-use crate::auth::{Asking, Authenticator, Judged, Permitted, authorize};
+use crate::auth::{Asking, Authenticator, Denied, Judged, Permitted, authorize};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
@@ -137,6 +137,9 @@ impl Gateway {
             return Ok(Verdict::Own(Arc::clone(tokens), request));
         }
         let protected = is_protected(&request);
+        if protected && bears_two_tokens(&request) {
+            return Err(Denied::Repeated.into());
+        }
         let now = self.clock.unix_seconds();
         let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
             Judged::Now(authentication) => authentication,
@@ -201,6 +204,13 @@ impl Gateway {
 fn is_protected(request: &Request) -> bool {
     request.upgrade.is_some()
         || !matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+/// Whether a token stands in the query beside the one in `Authorization`: a reader behind us could take that one
+/// (RFC 6750 §2 allows one method a request).
+fn bears_two_tokens(request: &Request) -> bool {
+    request.headers.contains_key(header::AUTHORIZATION)
+        && request.target.has_parameter("access_token")
 }
 
 /// How often the request has been through a gateway of this name.

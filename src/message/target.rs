@@ -76,6 +76,14 @@ impl Target {
         as_ascii(self.raw.get(..self.path_length).unwrap_or_default())
     }
 
+    /// Whether the query has a parameter of this name, spelt plainly.
+    #[must_use]
+    pub fn has_parameter(&self, name: &str) -> bool {
+        let query = self.as_str().get(self.path_length..).unwrap_or_default();
+        let mut pairs = query.trim_start_matches('?').split('&');
+        pairs.any(|pair| pair.split('=').next() == Some(name))
+    }
+
     /// Path and query, as they came.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -290,6 +298,19 @@ mod tests {
             "http://[::1/",
         ] {
             assert_eq!(parse(raw).unwrap_err(), BadTarget::Authority, "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_found_by_its_whole_name() {
+        for (raw, found) in [
+            ("/a?access_token=x", true),
+            ("/a?b=c&access_token", true),
+            ("/a?my_access_token=x", false),
+            ("/access_token=x", false),
+            ("/a?b=access_token", false),
+        ] {
+            assert_eq!(parse(raw).unwrap().0.has_parameter("access_token"), found, "{raw}");
         }
     }
 
