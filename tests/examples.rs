@@ -38,6 +38,16 @@ fn a_token_is_called_back_and_stays_so() {
     markdown::hold("examples/revocable-tokens/README.md");
 }
 
+#[test]
+fn the_settings_for_identity_providers_are_right() {
+    markdown::hold("examples/with-your-identity-provider/README.md");
+}
+
+#[test]
+fn reference_tokens_and_jwts_are_configured_together() {
+    markdown::hold("examples/reference-tokens-and-jwts/README.md");
+}
+
 /// There is no systemd where the tests run: what is checked is what tollgate makes of the unit's variables.
 #[test]
 fn the_systemd_unit_names_every_secret_that_its_file_wants() {
@@ -81,9 +91,11 @@ fn every_example_is_run_by_a_test() {
         "from-the-environment",
         "in-front-of-an-api",
         "in_process.rs",
+        "reference-tokens-and-jwts",
         "revocable-tokens",
         "sidecar",
         "watch-before-you-enforce",
+        "with-your-identity-provider",
     ];
     assert_eq!(found, known);
 }

@@ -153,6 +153,85 @@ fn what_an_issuer_signed_is_judged_by_its_own_rules() {
 }
 
 #[test]
+fn j3_nothing_that_is_public_of_an_issuer_is_a_secret_of_anybody() {
+    let (upstream, provider) = (Upstream::start(), Provider::start());
+    let key = Key::new(Algorithm::RS256, "k1");
+    provider.publish(&[&key]);
+    let gateway = gateway(&upstream, &issuer("corp", &provider, ""));
+    let claims = claims(&provider);
+    assert_eq!(status(&gateway, &key.sign(&claims)), 200);
+    let modulus = key.jwk["n"].as_str().unwrap();
+    let raw = URL_SAFE_NO_PAD.decode(modulus).unwrap();
+    for secret in [modulus.as_bytes(), &raw, key.jwk.to_string().as_bytes(), b""] {
+        for algorithm in [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512] {
+            let mut header = jsonwebtoken::Header::new(algorithm);
+            header.kid = Some("k1".to_owned());
+            let forged = jsonwebtoken::EncodingKey::from_secret(secret);
+            let forged = jsonwebtoken::encode(&header, &claims, &forged).unwrap();
+            assert!(challenge(&gateway, &forged).contains("does not use the algorithm"));
+        }
+    }
+}
+
+#[test]
+fn j11_j12_a_key_that_a_token_brings_or_points_to_is_never_used() {
+    let (upstream, provider, canary) = (Upstream::start(), Provider::start(), Provider::start());
+    let (key, mine) = (Key::new(Algorithm::ES256, "k1"), Key::new(Algorithm::ES256, "k1"));
+    provider.publish(&[&key]);
+    canary.publish(&[&mine]);
+    let gateway = gateway(&upstream, &issuer("corp", &provider, ""));
+    assert_eq!(status(&gateway, &key.sign(&claims(&provider))), 200);
+    let signed = mine.sign(&claims(&provider));
+    let (_, rest) = signed.split_once('.').unwrap();
+    for header in [
+        json!({ "alg": "ES256", "kid": "k1", "jwk": mine.jwk }),
+        json!({ "alg": "ES256", "kid": "k1", "jku": format!("http://{}/keys", canary.address) }),
+        json!({ "alg": "ES256", "kid": "k1", "x5u": format!("http://{}/keys", canary.address) }),
+        json!({ "alg": "ES256", "kid": format!("http://{}/keys", canary.address) }),
+        json!({ "alg": "none", "kid": "k1" }),
+    ] {
+        let token = format!("{}.{rest}", URL_SAFE_NO_PAD.encode(header.to_string()));
+        assert_eq!(status(&gateway, &token), 401, "{header}");
+    }
+    assert_eq!(canary.fetches(), 0);
+}
+
+#[test]
+fn an_issuer_with_a_shared_key_is_believed_by_that_key_alone() {
+    let upstream = Upstream::start();
+    let secret = "h7Qm2vY0tq8Zp4Xkh7Qm2vY0tq8Zp4Xk";
+    let config = format!(
+        "[[issuers]]\nname = \"shared\"\nissuer = \"partner\"\naudiences = \"{AUDIENCE}\"\nkey = \"{secret}\"\n"
+    );
+    let gateway = gateway(&upstream, &config);
+    let claims = json!({ "iss": "partner", "sub": "p", "aud": AUDIENCE, "exp": now() + 60 });
+    let token = |secret: &str, algorithm| {
+        let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+        jsonwebtoken::encode(&jsonwebtoken::Header::new(algorithm), &claims, &key).unwrap()
+    };
+    assert_eq!(status(&gateway, &token(secret, Algorithm::HS256)), 200);
+    assert!(challenge(&gateway, &token(support::KEY, Algorithm::HS256)).contains("signature"));
+    assert!(challenge(&gateway, &token(secret, Algorithm::HS512)).contains("does not use"));
+}
+
+#[test]
+fn j43_a_jwt_that_fails_is_not_asked_about_in_another_spelling() {
+    let (upstream, provider) = (Upstream::start(), Provider::start());
+    let key = Key::new(Algorithm::ES256, "k1");
+    provider.publish(&[&key]);
+    let gateway = gateway(
+        &upstream,
+        &issuer("corp", &provider, &format!("types = [\"at+jwt\"]\n{INTROSPECTION}")),
+    );
+    let id_token = key.sign_as("JWT", Some("k1"), &claims(&provider));
+    for spelling in [id_token.clone(), format!("{id_token}="), format!("{id_token}==")] {
+        provider.knows(&spelling, active(&provider));
+        assert_eq!(status(&gateway, &spelling), 401, "{spelling}");
+    }
+    assert_eq!(provider.questions(), 0);
+}
+
+#[test]
 fn j33_a_key_of_one_issuer_is_no_key_of_another() {
     let (upstream, a, b) = (Upstream::start(), Provider::start(), Provider::start());
     let (key_a, key_b) = (Key::new(Algorithm::ES256, "same"), Key::new(Algorithm::ES256, "same"));

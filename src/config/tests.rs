@@ -2,6 +2,7 @@
 
 mod environment;
 mod files;
+mod issuers;
 mod sample;
 mod secrets;
 mod tokens;

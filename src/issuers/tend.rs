@@ -112,13 +112,18 @@ impl Tended {
                     self.told(&fault, pause)
                 }
             };
-            let due = self.clock.monotonic() + jittered(pause);
+            let mut due = self.clock.monotonic() + jittered(pause);
             while self.clock.monotonic() < due {
                 self.expire(&ends, &mut fetched_at);
                 tokio::select! {
                     () = tokio::time::sleep(TICK.min(due.saturating_duration_since(self.clock.monotonic()))) => {}
                     ask = ends.asks.recv() => match ask {
-                        Some(ask) => self.answer(&ends, ask, pauses.failures > 0, &mut fetched_at).await,
+                        Some(ask) => {
+                            let failing = pauses.failures > 0;
+                            if self.answer(&ends, ask, failing, &mut fetched_at).await.is_err() {
+                                due = due.min(self.clock.monotonic() + FIRST_RETRY);
+                            }
+                        }
                         None => return,
                     },
                 }
@@ -146,29 +151,30 @@ impl Tended {
         ask: Ask,
         failing: bool,
         fetched_at: &mut Option<Instant>,
-    ) {
-        let has = |ends: &KeyEnds| {
+    ) -> Result<(), TendError> {
+        // whether there is such a key, and another one than whoever asks has seen
+        let has = || {
             let keys = ends.snapshot.borrow();
             let found =
                 keys.set.as_ref().is_some_and(|set| set.has(ask.kid.as_deref(), ask.algorithm));
-            (found, keys.generation)
+            found && keys.generation != ask.generation
         };
-        let (found, generation) = has(ends);
-        let came_meanwhile = found && generation != ask.generation;
+        let mut outcome = Ok(());
         // while the issuer is down it is asked at intervals, and nobody waits for that
-        if !came_meanwhile && !ends.quiet.holds() && !failing {
-            match self.fetch(ends, false).await {
+        if !has() && !ends.quiet.holds() && !failing {
+            outcome = self.fetch(ends, false).await;
+            match &outcome {
                 Ok(()) => *fetched_at = Some(self.clock.monotonic()),
                 Err(fault) => {
-                    self.told(&fault, COOL_DOWN);
+                    self.told(fault, FIRST_RETRY);
                 }
             }
-            let (found, generation) = has(ends);
-            if !found || generation == ask.generation {
+            if !has() {
                 ends.quiet.keep(COOL_DOWN);
             }
         }
         let _ = ask.reply.send(()); // whoever asked may have gone
+        outcome
     }
 
     /// One look at the issuer's keys.
