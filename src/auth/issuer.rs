@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use crate::condition::{Condition, Names};
 use crate::config::Issuer;
 use crate::json;
-use crate::message::Request;
+use crate::message::{Request, host_part};
 
 /// What of a request can choose a judge.
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +145,8 @@ fn names(token: &str, asking: &Asking<'_>) -> Names {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let mut request = Names::default();
     request.text("method", Some(asking.method.as_str()));
-    request.text("host", Some(&asking.host.map(text).unwrap_or_default().to_ascii_lowercase()));
+    let host = asking.host.map(|host| String::from_utf8_lossy(host_part(host.as_bytes())));
+    request.text("host", Some(&host.unwrap_or_default().to_ascii_lowercase()));
     request.text("path", Some(asking.path));
     let others = asking.headers.keys().filter(|name| *name != header::AUTHORIZATION);
     request.texts(
