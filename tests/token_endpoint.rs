@@ -140,7 +140,7 @@ fn a_client_gets_a_token_by_form_by_json_and_by_basic_and_it_opens_a_write() {
         (
             "form, unknown parameters",
             FORM.to_owned(),
-            format!("{}&resource=x&audience=y&empty=", right()),
+            format!("{}&colour=x&audience=y&empty=", right()),
         ),
         ("form with the scope", FORM.to_owned(), format!("{}&scope=api%3Awrite", right())),
         ("form with an empty scope", FORM.to_owned(), format!("{}&scope=", right())),
