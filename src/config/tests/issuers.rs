@@ -66,6 +66,9 @@ fn a_reference_token_has_one_judge() {
     assert!(load_text(with(&(prefixed("a", "gl_") + &prefixed("b", "gh_"))), &[]).is_ok());
     refused(&(prefixed("a", "gh_") + &prefixed("b", "gh_")), "another issuer's");
     refused(&(prefixed("a", "gh") + &prefixed("b", "gh_")), "another issuer's");
+    for ours in ["tg_", "tg_x", "t"] {
+        refused(&prefixed("a", ours), "our own reference tokens");
+    }
     refused(&issuer("a", "token_prefix = \"gh_\""), "cannot be asked");
     refused(&prefixed("a", "g h"), "no token can begin");
 }
