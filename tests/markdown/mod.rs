@@ -283,13 +283,15 @@ curl() { command curl --max-time 30 "$@" --write-out '%{stderr}HTTP %{http_code}
 stop() {
   [ -n "$server" ] || return 0
   kill -TERM -- "-$server" 2>/dev/null
-  wait "$server" 2>/dev/null
+  wait "$server" 2>/dev/null # the shell; what it started may take a moment longer, and must not answer for the next one
+  for _ in $(seq 200); do answers || break; sleep 0.05; done
   server=
 }
+answers() { (exec 3<> "/dev/tcp/${gateway%:*}/${gateway#*:}") 2>/dev/null; }
 serving() {
   server=$!
   for _ in $(seq 600); do
-    if (exec 3<> "/dev/tcp/${gateway%:*}/${gateway#*:}") 2>/dev/null; then return 0; fi
+    if answers; then return 0; fi
     kill -0 "$server" 2>/dev/null || return 3
     sleep 0.1
   done
