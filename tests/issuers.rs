@@ -324,9 +324,15 @@ fn i185_whatever_an_issuer_answers_instead_of_keys_is_bounded_and_the_old_keys_s
     .enumerate()
     {
         provider.behave("/keys", manner.clone());
-        let fetches = provider.fetches();
-        gateway.clock.skip(Duration::from_secs(310));
-        eventually("another fetch", || provider.fetches() > fetches);
+        let (fetches, mut looks) = (provider.fetches(), 0);
+        eventually("another fetch", || {
+            // again and again: a fetch that is still under way counts its pause from its own end
+            if looks % 200 == 0 {
+                gateway.clock.skip(Duration::from_secs(310));
+            }
+            looks += 1;
+            provider.fetches() > fetches
+        });
         let token = key.sign(&with(claims(&provider), "jti", json!(number.to_string())));
         assert_eq!(status(&gateway, &token), 200, "{manner:?}");
     }
@@ -393,11 +399,12 @@ fn i187_a_hundred_rotations_under_load_refuse_nobody() {
     provider.publish(&[&first]);
     let gateway = gateway(&upstream, &issuer("corp", &provider, ""));
     let current = std::sync::Mutex::new(first.clone());
-    let (done, served) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let done = AtomicBool::new(false);
+    let served: [AtomicUsize; 4] = Default::default();
+    let count = || served.each_ref().map(|served| served.load(Ordering::SeqCst));
     std::thread::scope(|scope| {
-        for worker in 0..4 {
-            let (current, done, served, gateway, provider) =
-                (&current, &done, &served, &gateway, &provider);
+        for (worker, served) in served.iter().enumerate() {
+            let (current, done, gateway, provider) = (&current, &done, &gateway, &provider);
             scope.spawn(move || {
                 let mut client = gateway.connect();
                 let mut number = 0;
@@ -423,12 +430,15 @@ fn i187_a_hundred_rotations_under_load_refuse_nobody() {
             provider.publish(&[&last, &next]);
             *current.lock().unwrap() = next.clone();
             last = next;
-            let before = served.load(Ordering::SeqCst);
-            eventually("requests go on", || served.load(Ordering::SeqCst) >= before + 8);
+            // nobody is left behind with a token of the key before the last
+            let before = count();
+            eventually("every client goes on", || {
+                count().iter().zip(&before).all(|(now, before)| *now >= before + 2)
+            });
         }
         done.store(true, Ordering::SeqCst);
     });
-    eprintln!("{} requests, {} fetches", served.load(Ordering::SeqCst), provider.fetches());
+    eprintln!("{} requests, {} fetches", count().iter().sum::<usize>(), provider.fetches());
     assert!(provider.fetches() <= 102, "{}", provider.fetches());
 }
 
