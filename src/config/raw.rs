@@ -2,6 +2,8 @@
 //!
 //! The documentation of a key is its description in the JSON Schema.
 
+#![allow(rustdoc::broken_intra_doc_links)] // these texts are the schema's, too: their brackets are those of TOML
+
 use super::address::{ListenAddress, Network, Socket};
 use super::amount::{Limits, Size, Span, Whole};
 use super::shape::{At, section};

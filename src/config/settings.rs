@@ -44,7 +44,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The different sets of identity headers: [identity]'s first, then those of routes.
+    /// The different sets of identity headers: `[identity]`'s first, then those of routes.
     #[must_use]
     pub fn identity_sets(&self) -> Vec<&[(HeaderName, String)]> {
         let mut sets = vec![self.identity.headers.as_slice()];
@@ -400,7 +400,7 @@ pub struct Route {
     pub path: PathPattern,
     /// For these methods; empty: for all.
     pub methods: Vec<Method>,
-    /// Who is let in, with what [access] says filled in.
+    /// Who is let in, with what `[access]` says filled in.
     pub policy: Policy,
     /// Instead of `[identity]`'s headers.
     pub identity: Option<Vec<(HeaderName, String)>>,

@@ -15,7 +15,7 @@ pub enum SetError {
     /// None that verifies.
     #[error("there is no key in it that verifies signatures")]
     Empty,
-    /// More than [`MAX_KEYS`].
+    /// More than `MAX_KEYS`.
     #[error("it has more than {MAX_KEYS} keys")]
     TooMany,
     /// A private or a shared key. Whoever handed it in should make a new one.

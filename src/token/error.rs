@@ -23,7 +23,7 @@ pub enum TokenError {
     /// A compressed body.
     #[error("the body is encoded")]
     ContentEncoding,
-    /// More than [`MAX_BODY`] bytes.
+    /// More than [`super::MAX_BODY`] bytes.
     #[error("the body is too long")]
     BodyTooLong,
     /// It did not come in time.
