@@ -40,7 +40,8 @@ pub fn problem(
     let document =
         Problem { r#type: Type(code), title, status: status.as_u16(), detail, request_id };
     // strings and a number: nothing here can fail to be written
-    let body = serde_json::to_vec(&document).unwrap_or_default();
+    let mut body = serde_json::to_vec(&document).unwrap_or_default();
+    body.push(b'\n'); // for whoever reads it on a terminal
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Response::new(status, headers, Body::from(Bytes::from(body)))
