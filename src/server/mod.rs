@@ -1,6 +1,5 @@
 //! Start, serve, stop: binds the listeners, starts one thread a worker, and waits for the end.
 
-mod admin;
 mod answer;
 mod connection;
 mod limits;
@@ -13,7 +12,7 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,11 +21,12 @@ use tokio::sync::watch;
 pub use listener::BindError;
 pub use shutdown::{Signals, until_signalled};
 
+use crate::admin::{self, Current, Facts};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::{self, Fetcher, Issuers};
-use crate::observe::{Counters, LogSink};
+use crate::observe::{LogSink, Metrics, Reading};
 use crate::store::{self, Store};
 use crate::token::{self, TokenService};
 use listener::{Listeners, SocketFile};
@@ -75,10 +75,10 @@ pub(crate) struct Shared {
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
-    open: AtomicUsize,
+    open: Arc<AtomicUsize>,
     max_connections: usize,
-    /// Told to whoever asks whether to send requests here.
-    ready: AtomicBool,
+    /// What the admin listener tells of.
+    facts: Arc<Facts>,
     log: Option<LogSink>,
 }
 
@@ -92,7 +92,7 @@ pub struct Running {
     workers: Vec<JoinHandle<()>>,
     /// Tells health until the workers have ended.
     health: Option<JoinHandle<()>>,
-    counters: Vec<Arc<Counters>>,
+    metrics: Vec<Arc<Metrics>>,
     shared: Arc<Shared>,
     drain_timeout: Duration,
     /// Asks other issuers, as long as there may be requests.
@@ -135,17 +135,27 @@ pub fn start(
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
     let (issuers, fetcher) = issuers::start(&settings, &clock).map_err(StartError::Issuers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
+    let settings = Arc::new(settings);
+    let open = Arc::<AtomicUsize>::default();
+    let current = Current {
+        generation: 1,
+        loaded_at: clock.unix_seconds(),
+        settings: Arc::clone(&settings),
+        issuers: Arc::clone(&issuers),
+        store: Arc::clone(&store),
+    };
+    let facts = Facts::new(clock.clone(), Arc::clone(&open), max_connections, current);
     let shared = Arc::new(Shared {
         issuers,
         tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
         store,
         clock,
         phase: watched,
-        open: AtomicUsize::new(0),
+        open,
         max_connections,
-        ready: AtomicBool::new(true),
+        facts: Arc::new(facts),
         log: if settings.log.access { log } else { None },
-        settings: Arc::new(settings),
+        settings,
     });
     let addresses = listeners.addresses();
     let (sets, files) = listeners.split(shared.settings.server.workers)?;
@@ -156,18 +166,24 @@ pub fn start(
         phase,
         workers: Vec::new(),
         health: None,
-        counters: Vec::new(),
+        metrics: Vec::new(),
         drain_timeout: shared.settings.server.drain_timeout,
         _fetcher: fetcher,
         shared: Arc::clone(&shared),
     };
     for (number, sockets) in sets.into_iter().enumerate() {
-        let counters = Arc::new(Counters::default());
-        running.counters.push(Arc::clone(&counters));
-        running.workers.push(worker::start(number, sockets, &shared, counters)?);
+        let metrics = Arc::<Metrics>::default();
+        running.metrics.push(Arc::clone(&metrics));
+        shared.facts.add_worker(Arc::clone(&metrics));
+        running.workers.push(worker::start(number, sockets, &shared, metrics)?);
     }
     if let Some(listener) = admin {
-        running.health = Some(admin::start(listener, &shared)?);
+        let mut phase = shared.phase.clone();
+        let over = async move {
+            let _ = phase.wait_for(|phase| *phase == Phase::Ending).await; // or nobody is left to tell of
+        };
+        let facts = Arc::clone(&shared.facts);
+        running.health = Some(admin::start(listener, facts, over).map_err(StartError::Worker)?);
     }
     Ok(running)
 }
@@ -189,7 +205,7 @@ impl Running {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for worker in &self.counters {
+        for worker in self.metrics.iter().map(|worker| &worker.counters) {
             totals.connections += worker.connections.get();
             totals.requests += worker.requests.get();
             totals.refused += worker.refused.get();
@@ -201,6 +217,12 @@ impl Running {
         totals
     }
 
+    /// The numbers so far by route, decision, reason and status, with latencies.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        self.shared.facts.reading()
+    }
+
     /// How many connections are open now.
     #[must_use]
     pub fn open_connections(&self) -> usize {
@@ -210,7 +232,7 @@ impl Running {
     /// No new work from now on: not ready, no keep-alive, idle connections closed. What is in flight has
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
-        self.shared.ready.store(false, Ordering::Relaxed);
+        self.shared.facts.draining.store(true, Ordering::Relaxed);
         // before the sockets close: whoever finds a file finds somebody who answers
         self.files.iter().for_each(SocketFile::remove);
         self.advance(Phase::Draining);

@@ -22,7 +22,7 @@ use crate::config::Server;
 use crate::gateway::Gateway;
 use crate::message::Peer;
 use crate::net::Stream;
-use crate::observe::{AccessLog, Counters};
+use crate::observe::{AccessLog, Counters, Metrics};
 
 /// What a worker's connections share.
 pub(super) struct Worker {
@@ -31,6 +31,7 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) limits: Server,
     pub(super) counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     /// No keep-alive any more.
     pub(super) draining: Cell<bool>,
     /// How to wake each connection: when draining begins, and at the end.
@@ -53,7 +54,7 @@ pub(super) fn start(
     number: usize,
     sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
 ) -> Result<JoinHandle<()>, StartError> {
     let shared = Arc::clone(shared);
     // what can fail fails here, where it can be told, and not in the thread
@@ -71,7 +72,7 @@ pub(super) fn start(
             Err(fault) => return drop(told.send(Err(StartError::Worker(fault)))),
         };
         runtime.block_on(async move {
-            match prepare(sockets, &shared, counters, u64::from_ne_bytes(seed)) {
+            match prepare(sockets, &shared, metrics, u64::from_ne_bytes(seed)) {
                 Ok((worker, listeners)) => {
                     let _ = told.send(Ok(())); // whoever started us waits for it
                     drop(told);
@@ -94,7 +95,7 @@ pub(super) fn start(
 fn prepare(
     sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     seed: u64,
 ) -> Result<(Rc<Worker>, Vec<Listener>), StartError> {
     let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
@@ -112,14 +113,15 @@ fn prepare(
         shared.log.clone(),
         settings.log.json,
         shared.clock.clone(),
-        Arc::clone(&counters),
+        Arc::clone(&metrics),
     );
     let worker = Worker {
         gateway,
         log,
         clock: shared.clock.clone(),
         limits: settings.server.clone(),
-        counters,
+        counters: Arc::clone(&metrics.counters),
+        metrics,
         draining: Cell::new(false),
         ending: Cell::new(false),
         wakers: RefCell::new(Slab::new()),
@@ -145,6 +147,7 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>
             _ = tick.tick() => {
                 worker.log.flush();
                 worker.gateway.tidy();
+                worker.gateway.tell(&worker.metrics.held);
             }
             changed = phase.changed() => {
                 let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending };
@@ -185,6 +188,7 @@ async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>)
     let mut pause = FIRST_PAUSE;
     loop {
         if shared.open.load(Ordering::Relaxed) >= shared.max_connections {
+            worker.counters.held_back.add_one();
             tokio::time::sleep(FIRST_PAUSE).await; // what comes meanwhile waits in the backlog
             continue;
         }
