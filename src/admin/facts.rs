@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
+
 use super::history::History;
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::issuers::{Issuers, Standing};
+use crate::config::Issuer;
+use crate::gateway::Generation;
+use crate::issuers::Standing;
 use crate::observe::{Metrics, Reading};
-use crate::store::Store;
 
 /// All that is known, for as long as the gateway lives.
 #[derive(Debug)]
@@ -17,30 +19,42 @@ pub struct Facts {
     pub clock: Clock,
     /// Seconds since 1970.
     pub started_at: u64,
-    /// Connections open now, over all workers.
-    pub open: Arc<AtomicUsize>,
-    /// As many may be.
-    pub max_connections: usize,
     /// No new work is wanted.
     pub draining: AtomicBool,
+    /// Connections open now, over all workers.
+    open: Arc<AtomicUsize>,
+    /// As many may be.
+    max_connections: Arc<AtomicUsize>,
+    in_force: Arc<ArcSwap<Generation>>,
+    reloads: Arc<Mutex<Reloaded>>,
     workers: Mutex<Vec<Arc<Metrics>>>,
-    current: Mutex<Arc<Current>>,
     pub(super) history: Mutex<History>,
 }
 
-/// The configuration that is in force, and what lives by it.
-#[derive(Debug)]
-pub struct Current {
-    /// Counted from 1.
-    pub generation: u64,
-    /// Seconds since 1970.
+/// How reloads went.
+#[derive(Clone, Debug, Default)]
+pub struct Reloaded {
+    /// When the configuration in force was applied, seconds since 1970.
     pub loaded_at: u64,
-    /// What it says.
-    pub settings: Arc<Settings>,
-    /// The issuers in it.
-    pub issuers: Arc<Issuers>,
-    /// Where records are kept.
-    pub store: Arc<dyn Store>,
+    /// Those that were applied.
+    pub ok: u64,
+    /// Those that were not.
+    pub failed: u64,
+    /// The last one.
+    pub last: Option<ReloadReport>,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReloadReport {
+    /// When it ended, seconds since 1970.
+    pub at: u64,
+    /// Whether it was applied.
+    pub ok: bool,
+    /// Everything that was wrong.
+    pub faults: Vec<String>,
+    /// The number of the configuration in force since then; the one of the start is 1.
+    pub generation: u64,
 }
 
 impl Facts {
@@ -48,31 +62,40 @@ impl Facts {
     #[must_use]
     pub fn new(
         clock: Clock,
-        open: Arc<AtomicUsize>,
-        max_connections: usize,
-        current: Current,
+        in_force: Arc<ArcSwap<Generation>>,
+        reloads: Arc<Mutex<Reloaded>>,
     ) -> Self {
         Self {
             started_at: clock.unix_seconds(),
             clock,
-            open,
-            max_connections,
+            open: Arc::default(),
+            max_connections: Arc::default(),
             draining: AtomicBool::new(false),
+            in_force,
+            reloads,
             workers: Mutex::default(),
-            current: Mutex::new(Arc::new(current)),
             history: Mutex::default(),
         }
     }
 
-    /// Another configuration is in force.
-    pub fn replace(&self, current: Current) {
-        *lock(&self.current) = Arc::new(current);
+    /// With these numbers of connections: those that are open, and as many as may be.
+    #[must_use]
+    pub fn with_connections(self, open: Arc<AtomicUsize>, most: Arc<AtomicUsize>) -> Self {
+        Self { open, max_connections: most, ..self }
     }
 
     /// The configuration that is in force.
-    #[must_use]
-    pub fn current(&self) -> Arc<Current> {
-        Arc::clone(&lock(&self.current))
+    pub(super) fn current(&self) -> Arc<Generation> {
+        self.in_force.load_full()
+    }
+
+    pub(super) fn reloads(&self) -> Reloaded {
+        lock(&self.reloads).clone()
+    }
+
+    /// Connections open now, and as many as may be.
+    pub(super) fn connections(&self) -> (usize, usize) {
+        (self.open.load(Ordering::Relaxed), self.max_connections.load(Ordering::Relaxed))
     }
 
     /// One more worker, whose numbers count from now on.
@@ -103,22 +126,22 @@ impl Facts {
             return Some("draining");
         }
         let current = self.current();
-        let mut standings = current.standings(self.clock.unix_seconds());
-        let judges_own = current.settings.token.is_some();
-        if !judges_own && standings.len() > 0 && !standings.any(|(_, it)| it.state.is_usable()) {
+        let mut others = standings(&current, self.clock.unix_seconds());
+        let judges_own = current.settings().token.is_some();
+        if !judges_own && others.len() > 0 && !others.any(|(_, it)| it.state.is_usable()) {
             return Some("no issuer can be asked, and none of its keys are known");
         }
         None
     }
 }
 
-impl Current {
-    /// The name of each issuer, and how it stands at `now`, seconds since 1970.
-    pub fn standings(&self, now: u64) -> impl ExactSizeIterator<Item = (&str, Standing)> {
-        self.settings.issuers.iter().enumerate().map(move |(number, issuer)| {
-            (issuer.name.as_str(), self.issuers.standing(number, issuer, now))
-        })
-    }
+/// The settings of each issuer, and how it stands at `now`, seconds since 1970.
+pub(super) fn standings(
+    current: &Generation,
+    now: u64,
+) -> impl ExactSizeIterator<Item = (&Issuer, Standing)> {
+    let issuers = current.settings().issuers.iter().enumerate();
+    issuers.map(move |(number, issuer)| (issuer, current.issuers().standing(number, issuer, now)))
 }
 
 /// What is told is told, whatever became of the thread that wrote it.

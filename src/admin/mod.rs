@@ -11,5 +11,5 @@ mod page;
 mod serve;
 mod status;
 
-pub use facts::{Current, Facts};
+pub use facts::{Facts, ReloadReport, Reloaded};
 pub use serve::start;

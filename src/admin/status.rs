@@ -4,13 +4,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use super::facts::{Current, Facts, lock};
+use super::facts::{Facts, lock, standings};
 use super::history::STEP_SECONDS;
 use crate::config::{Policy, Protect, Route, StoreUrl};
+use crate::gateway::Generation;
 use crate::keys::VerifyingKey;
 use crate::observe::{BOUNDS_US, Gauge, Latencies, Metrics, Reading, RouteReading};
 
@@ -25,7 +25,7 @@ pub(super) fn document(facts: &Facts) -> Value {
         "now": now,
         "ready": not_ready.is_none(),
         "not_ready": not_ready,
-        "configuration": configuration(&current),
+        "configuration": configuration(facts, &current),
         "connections": connections(facts, &workers),
         "requests": requests(&reading, &workers),
         "latency": latency(&reading),
@@ -42,23 +42,27 @@ pub(super) fn document(facts: &Facts) -> Value {
     })
 }
 
-fn configuration(current: &Current) -> Value {
+fn configuration(facts: &Facts, current: &Generation) -> Value {
+    let reloads = facts.reloads();
     json!({
-        "generation": current.generation,
-        "loaded_at": current.loaded_at,
+        "generation": current.number(),
+        "loaded_at": reloads.loaded_at,
         "file": null,
-        "reloads": { "ok": 0, "failed": 0 },
-        "last_reload": null,
+        "reloads": { "ok": reloads.ok, "failed": reloads.failed },
+        "last_reload": reloads.last.map(|last| {
+            json!({ "at": last.at, "ok": last.ok, "faults": last.faults })
+        }),
         "warnings": [],
     })
 }
 
 fn connections(facts: &Facts, workers: &[Arc<Metrics>]) -> Value {
     let sum = |of: fn(&Metrics) -> &Gauge| workers.iter().map(|it| of(it).get()).sum::<u64>();
+    let (open, limit) = facts.connections();
     let accepted: u64 = workers.iter().map(|worker| worker.counters.connections.get()).sum();
     json!({
-        "open": facts.open.load(Ordering::Relaxed),
-        "limit": facts.max_connections,
+        "open": open,
+        "limit": limit,
         "accepted": accepted,
         "http1": sum(|worker| &worker.counters.http1),
         "http2": sum(|worker| &worker.counters.http2),
@@ -107,8 +111,8 @@ fn latency(reading: &Reading) -> Value {
 
 /// Those of the configuration, then what no route of it is for: the default, endpoints of the gateway's own, and routes of
 /// earlier configurations.
-fn routes(current: &Current, reading: &Reading) -> Vec<Value> {
-    let settings = &current.settings;
+fn routes(current: &Generation, reading: &Reading) -> Vec<Value> {
+    let settings = current.settings();
     let nothing = RouteReading::default();
     let named = |name: &str| reading.routes.get(name).unwrap_or(&nothing);
     let mut all: Vec<Value> =
@@ -193,8 +197,8 @@ fn demands(policy: &Policy) -> String {
     parts.join(", ")
 }
 
-fn issuers(current: &Current, now: u64) -> Vec<Value> {
-    let own = current.settings.token.iter().map(|token| {
+fn issuers(current: &Generation, now: u64) -> Vec<Value> {
+    let own = current.settings().token.iter().map(|token| {
         json!({
             "name": "own",
             "issuer": token.issuer,
@@ -206,10 +210,9 @@ fn issuers(current: &Current, now: u64) -> Vec<Value> {
             "introspection": null,
         })
     });
-    let others = current.standings(now).zip(&current.settings.issuers);
-    own.chain(others.map(|((name, standing), issuer)| {
+    own.chain(standings(current, now).map(|(issuer, standing)| {
         json!({
-            "name": name,
+            "name": issuer.name,
             "issuer": issuer.issuer,
             "kind": standing.kind,
             "state": standing.state.as_str(),
@@ -246,7 +249,7 @@ fn tokens(reading: &Reading) -> Value {
     json!({ "issued": issued, "refused": most_first(refused) })
 }
 
-fn caches(current: &Current, workers: &[Arc<Metrics>], now: u64) -> Vec<Value> {
+fn caches(current: &Generation, workers: &[Arc<Metrics>], now: u64) -> Vec<Value> {
     let sum = |of: fn(&Metrics) -> u64| workers.iter().map(|it| of(it)).sum::<u64>();
     let tokens = json!({
         "name": "verified tokens",
@@ -255,10 +258,10 @@ fn caches(current: &Current, workers: &[Arc<Metrics>], now: u64) -> Vec<Value> {
         "hits": sum(|worker| worker.held.cache_hits.get()),
         "misses": sum(|worker| worker.held.cache_misses.get()),
     });
-    let answers = current.standings(now).filter_map(|(name, standing)| {
+    let answers = standings(current, now).filter_map(|(issuer, standing)| {
         let asked = standing.asked?;
         Some(json!({
-            "name": format!("introspection: {name}"),
+            "name": format!("introspection: {}", issuer.name),
             "entries": asked.entries,
             "bytes": asked.bytes,
             "hits": asked.hits,
@@ -268,12 +271,12 @@ fn caches(current: &Current, workers: &[Arc<Metrics>], now: u64) -> Vec<Value> {
     std::iter::once(tokens).chain(answers).collect()
 }
 
-fn store(current: &Current) -> Value {
-    let url = match &current.settings.store {
+fn store(current: &Generation) -> Value {
+    let url = match &current.settings().store {
         StoreUrl::Memory => "memory:".to_owned(),
         StoreUrl::File(folder) => format!("file:{}", folder.display()),
     };
-    json!({ "url": url, "records": current.store.records() })
+    json!({ "url": url, "records": current.store().records() })
 }
 
 /// The route of requests for which there is no other.

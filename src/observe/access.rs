@@ -12,6 +12,7 @@ use http::{HeaderValue, Method, StatusCode};
 use super::metrics::Meter;
 use super::{LogSink, Metrics};
 use crate::clock::Clock;
+use crate::config::Log;
 use crate::message::text::write_number;
 use crate::message::{Peer, Target};
 
@@ -114,11 +115,19 @@ impl Record {
     }
 }
 
+/// How a line is written.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Json,
+    Text,
+}
+
 /// One worker's access log.
 #[derive(Debug)]
 pub struct AccessLog {
     sink: Option<LogSink>,
-    json: bool,
+    /// Whether requests get lines, and in which form.
+    form: Cell<Option<Form>>,
     clock: Clock,
     meter: Meter,
     block: RefCell<Vec<u8>>,
@@ -132,34 +141,39 @@ impl AccessLog {
     #[must_use]
     pub fn new(
         sink: Option<LogSink>,
-        json: bool,
+        settings: &Log,
         clock: Clock,
         metrics: std::sync::Arc<Metrics>,
     ) -> Self {
         let block = RefCell::new(Vec::new());
-        Self {
+        let log = Self {
             sink,
-            json,
+            form: Cell::new(None),
             clock,
             meter: Meter::new(metrics),
             block,
             second: Cell::new(u64::MAX),
             stamp: Cell::new([b'0'; STAMP]),
-        }
+        };
+        log.configure(settings);
+        log
+    }
+
+    /// Writes as `settings` say from now on.
+    pub fn configure(&self, settings: &Log) {
+        let form = if settings.json { Form::Json } else { Form::Text };
+        self.form.set(Some(form).filter(|_| settings.access && self.sink.is_some()));
     }
 
     /// Closes a record: `bytes` of body left for the client; `whole` unless the answer was cut.
     pub fn end(&self, record: &Record, status: StatusCode, bytes: u64, whole: bool) {
         let took = self.clock.monotonic().saturating_duration_since(record.started);
         self.meter.end(record, status, whole, took, || self.clock.unix_seconds());
-        if self.sink.is_none() {
-            return;
-        }
+        let Some(form) = self.form.get() else { return };
         let mut block = self.block.borrow_mut();
-        if self.json {
-            self.json_line(&mut block, record, status, bytes, whole, took);
-        } else {
-            self.text_line(&mut block, record, status, bytes, whole, took);
+        match form {
+            Form::Json => self.json_line(&mut block, record, status, bytes, whole, took),
+            Form::Text => self.text_line(&mut block, record, status, bytes, whole, took),
         }
         if block.len() >= FULL_BLOCK {
             self.hand_over(&mut block);

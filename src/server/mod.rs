@@ -5,6 +5,7 @@ mod connection;
 mod limits;
 mod listener;
 mod panics;
+mod reload;
 mod shutdown;
 mod tunnel;
 mod worker;
@@ -16,20 +17,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use listener::BindError;
+pub use reload::ReloadError;
 pub use shutdown::{Signals, until_signalled};
 
-use crate::admin::{self, Current, Facts};
+pub use crate::admin::ReloadReport;
+
+use crate::admin::{self, Facts};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::dial::TlsSetupError;
-use crate::issuers::{self, Fetcher, Issuers};
+use crate::gateway::{Generation, SetupError};
 use crate::observe::{LogSink, Metrics, Reading};
-use crate::store::{self, Store};
-use crate::token::{self, TokenService};
+use crate::store;
 use listener::{Listeners, SocketFile};
+use reload::Reloads;
+use worker::Line;
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +42,9 @@ pub enum StartError {
     /// A listener cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// TLS towards the upstream cannot be set up.
+    /// What the configuration needs cannot be set up.
     #[error(transparent)]
-    Tls(#[from] TlsSetupError),
-    /// The token service cannot be set up.
-    #[error(transparent)]
-    Tokens(#[from] token::StartError),
-    /// The thread that asks other issuers cannot be had.
-    #[error("the thread for other issuers cannot be started: {0}")]
-    Issuers(#[source] io::Error),
+    Setup(#[from] SetupError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::OpenError),
@@ -68,18 +67,24 @@ pub(crate) enum Phase {
 /// All that crosses from one thread to another.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    settings: Arc<Settings>,
-    tokens: Option<Arc<TokenService>>,
-    issuers: Arc<Issuers>,
-    store: Arc<dyn Store>,
+    /// The configuration in force. Workers have their own view of it, see [`reload`].
+    generation: Arc<ArcSwap<Generation>>,
+    reloads: Reloads,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
     open: Arc<AtomicUsize>,
-    max_connections: usize,
+    max_connections: Arc<AtomicUsize>,
     /// What the admin listener tells of.
     facts: Arc<Facts>,
     log: Option<LogSink>,
+}
+
+impl Shared {
+    /// Most connections at once.
+    fn most(&self) -> usize {
+        self.max_connections.load(Ordering::Relaxed)
+    }
 }
 
 /// A gateway that serves.
@@ -90,13 +95,12 @@ pub struct Running {
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
+    /// How to reach each worker.
+    lines: Vec<Line>,
     /// Tells health until the workers have ended.
     health: Option<JoinHandle<()>>,
     metrics: Vec<Arc<Metrics>>,
     shared: Arc<Shared>,
-    drain_timeout: Duration,
-    /// Asks other issuers, as long as there may be requests.
-    _fetcher: Option<Fetcher>,
 }
 
 /// The numbers of a gateway, over all its workers.
@@ -133,32 +137,26 @@ pub fn start(
     let listeners = Listeners::bind(&settings.server)?;
     let admin =
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
-    let (issuers, fetcher) = issuers::start(&settings, &clock).map_err(StartError::Issuers)?;
+    let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
-    let settings = Arc::new(settings);
     let open = Arc::<AtomicUsize>::default();
-    let current = Current {
-        generation: 1,
-        loaded_at: clock.unix_seconds(),
-        settings: Arc::clone(&settings),
-        issuers: Arc::clone(&issuers),
-        store: Arc::clone(&store),
-    };
-    let facts = Facts::new(clock.clone(), Arc::clone(&open), max_connections, current);
+    let max_connections = Arc::new(AtomicUsize::new(max_connections));
+    let reloads = Reloads::new(&clock);
+    let in_force = Arc::new(ArcSwap::new(Arc::clone(&generation)));
+    let facts = Facts::new(clock.clone(), Arc::clone(&in_force), reloads.shared())
+        .with_connections(Arc::clone(&open), Arc::clone(&max_connections));
     let shared = Arc::new(Shared {
-        issuers,
-        tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
-        store,
+        reloads,
+        generation: in_force,
         clock,
         phase: watched,
         open,
         max_connections,
         facts: Arc::new(facts),
-        log: if settings.log.access { log } else { None },
-        settings,
+        log,
     });
     let addresses = listeners.addresses();
-    let (sets, files) = listeners.split(shared.settings.server.workers)?;
+    let (sets, files) = listeners.split(generation.settings().server.workers)?;
     let mut running = Running {
         addresses,
         files,
@@ -167,15 +165,16 @@ pub fn start(
         workers: Vec::new(),
         health: None,
         metrics: Vec::new(),
-        drain_timeout: shared.settings.server.drain_timeout,
-        _fetcher: fetcher,
+        lines: Vec::new(),
         shared: Arc::clone(&shared),
     };
     for (number, sockets) in sets.into_iter().enumerate() {
         let metrics = Arc::<Metrics>::default();
         running.metrics.push(Arc::clone(&metrics));
         shared.facts.add_worker(Arc::clone(&metrics));
-        running.workers.push(worker::start(number, sockets, &shared, metrics)?);
+        let (worker, line) = worker::start(number, sockets, &shared, metrics)?;
+        running.workers.push(worker);
+        running.lines.push(line);
     }
     if let Some(listener) = admin {
         let mut phase = shared.phase.clone();
@@ -256,8 +255,8 @@ impl Running {
 
     /// How long draining may take.
     #[must_use]
-    pub const fn drain_timeout(&self) -> Duration {
-        self.drain_timeout
+    pub fn drain_timeout(&self) -> Duration {
+        self.shared.generation.load().settings().server.drain_timeout
     }
 
     /// Whether every worker has ended.
