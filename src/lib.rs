@@ -31,6 +31,7 @@ pub mod observe;
 
 pub mod message;
 
+pub mod limit;
 pub mod store;
 
 pub mod config;

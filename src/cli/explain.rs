@@ -15,6 +15,7 @@ use crate::config::Settings;
 use crate::gateway::{Explanation, Gateway, Refusal};
 use crate::http1::{BadHead, parse_request};
 use crate::issuers::Issuers;
+use crate::limit::Limits;
 use crate::message::{Body, Peer, Request};
 use crate::store::{MemoryStore, Store};
 use crate::token::TokenService;
@@ -70,7 +71,8 @@ pub(super) fn explain(
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
     let tokens = TokenService::new(settings, Arc::clone(&store), clock.clone())
         .map_err(|fault| fault.to_string())?;
-    let gateway = Gateway::new(settings, tokens, store, &Issuers::default(), clock, 0)
+    let limits = Arc::new(Limits::new(clock.monotonic()));
+    let gateway = Gateway::new(settings, tokens, store, &Issuers::default(), &limits, clock, 0)
         .map_err(|fault| fault.to_string())?;
     let loopback = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     let trusted = settings.server.trusted_proxies.iter().any(|net| net.contains(&loopback));
@@ -154,6 +156,9 @@ fn tell(out: &mut String, said: &Explanation) -> std::fmt::Result {
             writeln!(out, "          as it stands it would meet the less strict {other}")?;
         }
         writeln!(out, "demands   {}", said.demands.join("\n          "))?;
+        if let Some(limit) = &said.rate_limit {
+            writeln!(out, "limit     {limit}")?;
+        }
         writeln!(out, "issuer    {}\n", said.issuer.as_deref().unwrap_or("none"))?;
     }
     for check in &said.checks {

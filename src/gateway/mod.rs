@@ -2,6 +2,7 @@
 //! request is called from here, and nothing below knows this file.
 
 mod explain;
+mod limit;
 mod refusal;
 
 use std::rc::Rc;
@@ -14,6 +15,8 @@ use ipnet::IpNet;
 pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use refusal::Refusal;
 
+use limit::RateLimits;
+
 use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
@@ -21,6 +24,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
+use crate::limit::{Limits, Quota};
 use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
@@ -42,6 +46,7 @@ pub struct Gateway {
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
     upstream: Upstream,
+    limits: Option<RateLimits>,
 }
 
 /// What becomes of a request that was judged.
@@ -49,7 +54,7 @@ enum Verdict {
     /// It is for an endpoint of the gateway itself.
     Own(Arc<TokenService>, Endpoint, Request),
     /// It goes on.
-    Forward(Permitted),
+    Forward(Permitted, Option<Quota>),
 }
 
 impl Gateway {
@@ -63,6 +68,7 @@ impl Gateway {
         tokens: Option<Arc<TokenService>>,
         store: Arc<dyn Store>,
         issuers: &Issuers,
+        limits: &Arc<Limits>,
         clock: Clock,
         seed: u64,
     ) -> Result<Self, TlsSetupError> {
@@ -84,6 +90,7 @@ impl Gateway {
             issued: OwnTokens::of_every_audience(settings, store),
             resource_metadata: resource_metadata(settings),
             upstream: Upstream::new(settings, clock.clone())?,
+            limits: RateLimits::new(settings, limits),
             clock,
         })
     }
@@ -144,10 +151,13 @@ impl Gateway {
             Verdict::Own(tokens, endpoint, request) => {
                 Ok(self.own(&tokens, endpoint, request, record).await)
             }
-            Verdict::Forward(permitted) => {
-                let forwarded =
+            Verdict::Forward(permitted, quota) => {
+                let mut forwarded =
                     self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
+                if let Some(quota) = quota {
+                    limit::tell(&quota, &mut forwarded.response.headers);
+                }
                 Ok(forwarded.response)
             }
         }
@@ -171,7 +181,32 @@ impl Gateway {
             record.client_id = caller.principal.client_id.as_deref().map(Into::into);
         }
         let permitted = permit(request, &choice, authentication, now, record)?;
-        Ok(Verdict::Forward(permitted))
+        let quota = self.count(choice.rule, &permitted, record)?;
+        Ok(Verdict::Forward(permitted, quota))
+    }
+
+    /// Counts a request that was let through, where its rule has a limit.
+    fn count(
+        &self,
+        rule: &Rule,
+        permitted: &Permitted,
+        record: &mut Record,
+    ) -> Result<Option<Quota>, Refusal> {
+        let Some(limits) = &self.limits else { return Ok(None) };
+        let (caller, now) = (permitted.caller(), self.clock.monotonic());
+        let Some(mut quota) = limits.take(rule, caller, record.client_address, now) else {
+            return Ok(None);
+        };
+        match (quota.retry_after.is_some(), rule.policy.reports()) {
+            (false, _) => {}
+            (true, false) => return Err(Refusal::Limited(quota)),
+            (true, true) if record.decision == Decision::Reported => {}
+            (true, true) => {
+                (record.decision, record.reason) = (Decision::Reported, "rate_limited");
+            }
+        }
+        quota.retry_after = None;
+        Ok(Some(quota))
     }
 
     /// The endpoint of the gateway itself that a request is for.

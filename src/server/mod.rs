@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::{self, Fetcher, Issuers};
+use crate::limit::Limits;
 use crate::observe::{Counters, LogSink};
 use crate::store::{self, Store};
 use crate::token::{self, TokenService};
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     tokens: Option<Arc<TokenService>>,
     issuers: Arc<Issuers>,
     store: Arc<dyn Store>,
+    limits: Arc<Limits>,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
@@ -139,6 +141,7 @@ pub fn start(
         issuers,
         tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
         store,
+        limits: Arc::new(Limits::new(clock.monotonic())),
         clock,
         phase: watched,
         open: AtomicUsize::new(0),

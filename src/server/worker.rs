@@ -105,6 +105,7 @@ fn prepare(
         shared.tokens.clone(),
         Arc::clone(&shared.store),
         &shared.issuers,
+        &shared.limits,
         shared.clock.clone(),
         seed,
     )?;
