@@ -17,8 +17,7 @@ fn a_limit_has_a_number_and_stands_where_it_was_written() {
     let minute = Duration::from_secs(60);
     let limit = RateLimit { per: LimitPer::Client, requests: 100, window: minute };
     assert_eq!(settings.rate_limit, Some(limit));
-    let own =
-        RateLimit { per: LimitPer::Address, requests: 5, window: Duration::from_secs(10) };
+    let own = RateLimit { per: LimitPer::Address, requests: 5, window: Duration::from_secs(10) };
     assert_eq!(settings.routes[0].rate_limit, Some(own));
     assert_eq!(settings.routes[1].rate_limit, None);
 }
