@@ -18,6 +18,7 @@ use crate::issuers::Issuers;
 use crate::message::{Body, Peer, Request};
 use crate::store::{MemoryStore, Store};
 use crate::token::TokenService;
+use crate::upstream::Origins;
 
 pub(super) fn main(args: &ExplainArgs) -> ExitCode {
     let mut args = args.clone();
@@ -70,7 +71,8 @@ pub(super) fn explain(
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
     let tokens = TokenService::new(settings, Arc::clone(&store), clock.clone())
         .map_err(|fault| fault.to_string())?;
-    let gateway = Gateway::new(settings, tokens, store, &Issuers::default(), clock, 0)
+    let origins = Origins::new(settings, None);
+    let gateway = Gateway::new(settings, tokens, store, &Issuers::default(), &origins, clock, 0)
         .map_err(|fault| fault.to_string())?;
     let loopback = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     let trusted = settings.server.trusted_proxies.iter().any(|net| net.contains(&loopback));

@@ -26,7 +26,7 @@ use crate::observe::{Decision, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
 use crate::store::Store;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
-use crate::upstream::Upstream;
+use crate::upstream::{Origins, Upstreams};
 
 /// One worker's gateway.
 pub struct Gateway {
@@ -41,7 +41,7 @@ pub struct Gateway {
     issued: Option<OwnTokens>,
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
-    upstream: Upstream,
+    upstreams: Upstreams,
 }
 
 /// What becomes of a request that was judged.
@@ -53,7 +53,7 @@ enum Verdict {
 }
 
 impl Gateway {
-    /// The gateway that `settings` describe. `tokens`, `store` and `issuers` are shared by all workers; `seed` sets the
+    /// The gateway that `settings` describe. `tokens`, `store`, `issuers` and `origins` are shared by all workers; `seed` sets the
     /// request ids of this worker apart.
     ///
     /// # Errors
@@ -63,6 +63,7 @@ impl Gateway {
         tokens: Option<Arc<TokenService>>,
         store: Arc<dyn Store>,
         issuers: &Issuers,
+        origins: &Origins,
         clock: Clock,
         seed: u64,
     ) -> Result<Self, TlsSetupError> {
@@ -83,7 +84,7 @@ impl Gateway {
             ),
             issued: OwnTokens::of_every_audience(settings, store),
             resource_metadata: resource_metadata(settings),
-            upstream: Upstream::new(settings, clock.clone())?,
+            upstreams: Upstreams::new(settings, origins, clock.clone(), seed)?,
             clock,
         })
     }
@@ -146,7 +147,7 @@ impl Gateway {
             }
             Verdict::Forward(permitted) => {
                 let forwarded =
-                    self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
+                    self.upstreams.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
                 Ok(forwarded.response)
             }
@@ -219,12 +220,12 @@ impl Gateway {
 
     /// Gives back the file descriptors that nothing depends on.
     pub fn release(&self) {
-        self.upstream.release();
+        self.upstreams.release();
     }
 
     /// House-keeping, called now and then by the worker.
     pub fn tidy(&self) {
-        self.upstream.tidy();
+        self.upstreams.tidy();
     }
 }
 
@@ -261,7 +262,8 @@ fn permit(
     let rule = choice.rule;
     let guarded = rule.policy.guards(&request);
     let authentication = once(&request, guarded, authentication);
-    let permitted = authorize(request, &choice.demand(now), authentication, &mut |_| {})
+    let demand = choice.demand(&request, now)?;
+    let permitted = authorize(request, demand, authentication, &mut |_| {})
         .map_err(|denied| Refusal::of(denied, &rule.policy))?;
     (record.decision, record.reason) = passed(&permitted, guarded, rule);
     Ok(permitted)

@@ -29,6 +29,7 @@ use crate::issuers::{self, Fetcher, Issuers};
 use crate::observe::{Counters, LogSink};
 use crate::store::{self, Store};
 use crate::token::{self, TokenService};
+use crate::upstream::Origins;
 use listener::{Listeners, SocketFile};
 
 /// Why a gateway cannot start.
@@ -71,6 +72,7 @@ pub(crate) struct Shared {
     settings: Arc<Settings>,
     tokens: Option<Arc<TokenService>>,
     issuers: Arc<Issuers>,
+    origins: Arc<Origins>,
     store: Arc<dyn Store>,
     clock: Clock,
     phase: watch::Receiver<Phase>,
@@ -137,6 +139,7 @@ pub fn start(
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
         issuers,
+        origins: Arc::new(Origins::new(&settings, None)),
         tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
         store,
         clock,

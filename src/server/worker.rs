@@ -105,6 +105,7 @@ fn prepare(
         shared.tokens.clone(),
         Arc::clone(&shared.store),
         &shared.issuers,
+        &shared.origins,
         shared.clock.clone(),
         seed,
     )?;
