@@ -1,7 +1,7 @@
 //! What the program runs on: no invalid value, every default filled in, every key parsed.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,6 +111,14 @@ pub struct Server {
     pub drain_timeout: Duration,
 }
 
+impl Server {
+    /// Whether forwarding headers from there are believed.
+    #[must_use]
+    pub fn trusts(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| self.trusted_proxies.iter().any(|net| net.contains(&address)))
+    }
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listen {
@@ -121,7 +129,7 @@ pub enum Listen {
 }
 
 /// Where requests go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
     /// What routes and the log call it.
     pub name: String,

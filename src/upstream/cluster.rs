@@ -10,12 +10,13 @@ use super::pool::Pool;
 use super::state::{Group, OriginState, Tally};
 use crate::clock::Clock;
 use crate::config::{Balance, Origin, Upstream};
-use crate::dial::{Dialer, TlsClient, TlsSetupError};
+use crate::dial::Dialer;
 
 /// One upstream.
 #[derive(Debug)]
 pub(super) struct Cluster {
     ways: Vec<Rc<Way>>,
+    settings: Arc<Upstream>,
     balance: Balance,
     /// Whose turn it is.
     turn: Cell<usize>,
@@ -30,7 +31,7 @@ pub(super) struct Cluster {
 pub(super) struct Way {
     number: usize,
     pub(super) dialer: Dialer,
-    pub(super) pool: Pool,
+    pub(super) pool: Rc<Pool>,
     state: Arc<OriginState>,
     tally: Arc<Tally>,
     /// Whether requests in flight are counted over all workers, because somebody looks at the number.
@@ -46,37 +47,38 @@ pub(super) struct Flight(Rc<Way>);
 pub(super) struct Some64(u64);
 
 impl Cluster {
-    pub(super) fn new(
-        settings: &Upstream,
-        group: &Group,
-        clock: &Clock,
-        seed: u64,
-    ) -> Result<Self, TlsSetupError> {
-        let several = settings.origins.len() > 1;
-        let ways = group.origins.iter().enumerate().map(|(number, state)| {
-            let origin = state.origin();
-            let tls = match origin.https {
-                true => Some(TlsClient::new(origin, &settings.tls)?),
-                false => None,
-            };
-            Ok(Rc::new(Way {
-                number,
-                dialer: Dialer::new(origin.clone(), tls, settings.connect_timeout),
-                pool: Pool::new(settings.idle_timeout, clock.clone()),
-                tally: state.join(),
-                state: Arc::clone(state),
-                counts_together: several,
-            }))
-        });
-        Ok(Self {
-            ways: ways.collect::<Result<_, _>>()?,
+    /// The ways to the origins of `group`. Idle connections are taken over from the one among `known` that has the
+    /// same settings.
+    pub(super) fn new(group: &Group, known: &[Self], clock: &Clock, seed: u64) -> Self {
+        let settings = &group.settings;
+        let unchanged = known.iter().find(|known| known.settings == *settings);
+        let several = group.origins.len() > 1;
+        let ways =
+            group.origins.iter().zip(&group.tls).enumerate().map(|(number, (state, tls))| {
+                let (origin, tls) = (state.origin().clone(), tls.clone());
+                let before = unchanged.and_then(|known| known.ways.get(number));
+                Rc::new(Way {
+                    number,
+                    dialer: Dialer::new(origin, tls, settings.connect_timeout),
+                    pool: match before {
+                        Some(before) => Rc::clone(&before.pool),
+                        None => Rc::new(Pool::new(settings.idle_timeout, clock.clone())),
+                    },
+                    tally: state.join(),
+                    state: Arc::clone(state),
+                    counts_together: several,
+                })
+            });
+        Self {
+            ways: ways.collect(),
+            settings: Arc::clone(settings),
             balance: settings.balance,
             turn: Cell::new(usize::try_from(seed >> 32).unwrap_or_default()),
             chance: Chance::new(seed),
             timeout: settings.timeout,
             retries: settings.retries,
             preserve_host: settings.preserve_host,
-        })
+        }
     }
 
     /// The way that a request takes which has been in vain to those of `tried`; none where all have been.

@@ -21,7 +21,6 @@ pub use state::{OriginReport, OriginState, Origins};
 use crate::auth::{Passage, Permitted};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::dial::TlsSetupError;
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
 use crate::message::{Body, Request, Response, Tunnel};
@@ -49,22 +48,19 @@ pub struct Forwarded {
 
 impl Upstreams {
     /// The ways that `settings` describe. `origins` are those of the same settings; `seed` sets this worker's choices
-    /// apart from others'.
-    ///
-    /// # Errors
-    /// When TLS is needed and cannot be set up.
+    /// apart from others'. Idle connections of `previous` are used further where the upstream is the same.
+    #[must_use]
     pub fn new(
         settings: &Settings,
         origins: &Origins,
+        previous: Option<&Self>,
         clock: Clock,
         seed: u64,
-    ) -> Result<Self, TlsSetupError> {
-        let clusters = settings
-            .every_upstream()
-            .zip(origins.groups())
-            .map(|(upstream, group)| Cluster::new(upstream, group, &clock, seed));
-        let clusters = clusters.collect::<Result<_, _>>()?;
-        Ok(Self { clusters, onward: Onward::new(settings), clock })
+    ) -> Self {
+        let known = previous.map_or(&[][..], |previous| previous.clusters.as_slice());
+        let cluster = |group| Cluster::new(group, known, &clock, seed);
+        let clusters = origins.groups().iter().map(cluster).collect();
+        Self { clusters, onward: Onward::new(settings), clock }
     }
 
     /// Closes the idle connections that are too old or that the upstream has closed. Called now and then.

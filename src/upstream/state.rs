@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use crate::config::{Origin, Settings, Upstream, UpstreamTls};
+use crate::config::{Origin, Settings, Upstream};
+use crate::dial::{TlsClient, TlsSetupError};
 
 /// The origins of every upstream, in the order of [`Settings::every_upstream`].
 #[derive(Debug)]
@@ -12,12 +13,13 @@ pub struct Origins {
     upstreams: Vec<Group>,
 }
 
-/// The origins of one upstream.
+/// The origins of one upstream, and what is set up for them once for all workers.
 #[derive(Debug)]
 pub(super) struct Group {
-    name: String,
-    tls: UpstreamTls,
+    pub(super) settings: Arc<Upstream>,
     pub(super) origins: Vec<Arc<OriginState>>,
+    /// For each origin.
+    pub(super) tls: Vec<Option<TlsClient>>,
 }
 
 /// One origin, as all workers know it.
@@ -50,25 +52,15 @@ pub struct OriginReport {
 }
 
 impl Origins {
-    /// The origins of `settings`. What `previous` knows of those that have not changed is kept.
-    #[must_use]
-    pub fn new(settings: &Settings, previous: Option<&Self>) -> Self {
+    /// The origins of `settings`. What `previous` knows of those that have not changed is kept. The certificate
+    /// authorities of the system are read anew.
+    ///
+    /// # Errors
+    /// When TLS is needed and cannot be set up.
+    pub fn new(settings: &Settings, previous: Option<&Self>) -> Result<Self, TlsSetupError> {
         let known = previous.map_or(&[][..], |previous| previous.upstreams.as_slice());
-        let group = |upstream: &Upstream| {
-            let same = |group: &&Group| group.name == upstream.name && group.tls == upstream.tls;
-            let before = known.iter().find(same);
-            let origins = upstream.origins.iter().map(|origin| {
-                let kept =
-                    before.and_then(|group| group.origins.iter().find(|one| one.origin == *origin));
-                kept.map_or_else(|| Arc::new(OriginState::new(origin.clone())), Arc::clone)
-            });
-            Group {
-                name: upstream.name.clone(),
-                tls: upstream.tls.clone(),
-                origins: origins.collect(),
-            }
-        };
-        Self { upstreams: settings.every_upstream().map(group).collect() }
+        let groups = settings.every_upstream().map(|upstream| Group::new(upstream, known));
+        Ok(Self { upstreams: groups.collect::<Result<_, _>>()? })
     }
 
     pub(super) fn groups(&self) -> &[Group] {
@@ -77,9 +69,31 @@ impl Origins {
 
     /// Every origin with the name of its upstream, in order.
     pub fn every(&self) -> impl Iterator<Item = (&str, &OriginState)> {
-        self.upstreams
-            .iter()
-            .flat_map(|group| group.origins.iter().map(|origin| (group.name.as_str(), &**origin)))
+        self.upstreams.iter().flat_map(|group| {
+            group.origins.iter().map(|origin| (group.settings.name.as_str(), &**origin))
+        })
+    }
+}
+
+impl Group {
+    fn new(settings: &Upstream, known: &[Self]) -> Result<Self, TlsSetupError> {
+        let same = |group: &&Self| {
+            group.settings.name == settings.name && group.settings.tls == settings.tls
+        };
+        let before = known.iter().find(same).map_or(&[][..], |group| group.origins.as_slice());
+        let origins = settings.origins.iter().map(|origin| {
+            let kept = before.iter().find(|known| known.origin == *origin);
+            kept.map_or_else(|| Arc::new(OriginState::new(origin.clone())), Arc::clone)
+        });
+        let tls = settings.origins.iter().map(|origin| match origin.https {
+            true => TlsClient::new(origin, &settings.tls).map(Some),
+            false => Ok(None),
+        });
+        Ok(Self {
+            origins: origins.collect(),
+            tls: tls.collect::<Result<_, _>>()?,
+            settings: Arc::new(settings.clone()),
+        })
     }
 }
 
