@@ -77,6 +77,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         clients: vec![client(CLIENT, vec![sha256(CLIENT_SECRET)])],
         issuers: Vec::new(),
         access: Policy { protect: Protect::Mutating, demands: Demands::default(), report: false },
+        rate_limit: None,
         routes: Vec::new(),
         identity: Identity {
             headers: vec![
@@ -148,5 +149,6 @@ pub(crate) fn route(path: &str, protect: Protect) -> Route {
         identity: None,
         upstream: 0,
         rewrite: None,
+        rate_limit: None,
     }
 }

@@ -36,9 +36,10 @@ pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use settings::{
     Admin, AuthorizationHeader, Balance, Client, ClientSecret, DEFAULT_UPSTREAM, Demands,
-    Endpoints, Identity, Introspection, Issuer, KeySource, Listen, Log, MOST_ORIGINS, Metadata,
-    Methods, Origin, OriginAddress, Policy, Protect, Resource, Rewrite, RewritePart, Route,
-    SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
+    Endpoints, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log, MOST_ORIGINS,
+    Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource, Rewrite,
+    RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
+    UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
+use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
 use crate::token::{self, TokenService};
 use crate::upstream::Origins;
@@ -21,6 +22,7 @@ pub struct Generation {
     pub(super) issuers: Arc<Issuers>,
     pub(super) store: Arc<dyn Store>,
     pub(super) origins: Origins,
+    pub(super) limits: Arc<Limits>,
     pub(super) clock: Clock,
 }
 
@@ -85,6 +87,7 @@ impl Generation {
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
         let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
+        let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
             settings: Arc::new(settings),
@@ -92,6 +95,7 @@ impl Generation {
             issuers,
             store,
             origins,
+            limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             clock,
         }))
     }

@@ -12,7 +12,7 @@ use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::raw::{self, Root};
-use crate::config::settings::{DEFAULT_UPSTREAM, Demands, Policy, Protect, Route};
+use crate::config::settings::{self, DEFAULT_UPSTREAM, Demands, Policy, Protect, RateLimit, Route};
 use crate::config::shape::At;
 use crate::config::value::{self, Entries, Mode, OneOrMore, RouteAccess, Text};
 use crate::identity::{OWN_ISSUER, Scopes};
@@ -110,6 +110,7 @@ fn route(
     let identity = raw.identity.as_ref().map(|identity| route_identity(&identity.value, desk));
     let upstream = raw.upstream.as_ref().map(|name| upstream_of(name, names, desk));
     let rewrite = raw.rewrite.as_ref().map(|text| rewrite::rewrite(text, path.as_ref(), desk));
+    let rate_limit = rate_limit(raw.rate_limit.as_ref(), desk);
     let policy = policy(raw, own?, access, desk);
     let path = path?;
     Some(Route {
@@ -133,6 +134,7 @@ fn route(
             Some(rewrite) => Some(rewrite?),
             None => None,
         },
+        rate_limit: rate_limit?,
     })
 }
 
@@ -162,6 +164,25 @@ fn every_upstream_is_used(written: &[At<raw::Route>], root: &Root, desk: &mut De
             desk.report.warn(name.place, reason, mend);
         }
     }
+}
+
+/// How often one caller may ask; `Some(None)` where nothing is said of it.
+pub(super) fn rate_limit(
+    written: Option<&At<raw::RateLimit>>,
+    desk: &mut Desk<'_>,
+) -> Option<Option<RateLimit>> {
+    let Some(At { value: raw, place }) = written else { return Some(None) };
+    if !raw.given.has("requests") {
+        let mend = "say how many, as in rate_limit = { per = \"client\", requests = 100, window = \"1m\" }";
+        desk.report.error(*place, "this `rate_limit` has no `requests`", mend);
+    }
+    let per = match raw.per.as_ref()?.value {
+        value::LimitPer::Client => settings::LimitPer::Client,
+        value::LimitPer::Subject => settings::LimitPer::Subject,
+        value::LimitPer::Address => settings::LimitPer::Address,
+    };
+    let requests = u32::try_from(raw.requests.as_ref()?.value.0).ok()?;
+    Some(Some(RateLimit { per, requests, window: raw.window.as_ref()?.value.0 }))
 }
 
 fn path(path: &At<Text>, desk: &mut Desk<'_>) -> Option<PathPattern> {

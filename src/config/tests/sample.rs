@@ -33,11 +33,17 @@ fn the_sample_file_names_every_key_there_is() {
     }
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
-        let in_a_list =
-            ["previous_keys.", "next_keys.", "secrets.", "introspection.", "routes.identity."]
-                .iter()
-                .any(|list| path.contains(list))
-                || path.starts_with("upstreams.") && path != "upstreams.name";
+        let in_a_list = [
+            "previous_keys.",
+            "next_keys.",
+            "secrets.",
+            "introspection.",
+            "routes.identity.",
+            "rate_limit.",
+        ]
+        .iter()
+        .any(|list| path.contains(list))
+            || path.starts_with("upstreams.") && path != "upstreams.name";
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -141,6 +147,9 @@ const CHANGES: &[(&str, &str)] = &[
     ("access.all_of", "[\"b\"]"),
     ("access.any_of", "[\"b\"]"),
     ("access.mode", "\"report\""),
+    ("access.rate_limit.per", "\"address\""),
+    ("access.rate_limit.requests", "7"),
+    ("access.rate_limit.window", "7"),
     ("routes.0.path", "\"/b\""),
     ("routes.0.host", "\"b\""),
     ("routes.0.methods", "[\"PUT\"]"),
@@ -156,6 +165,9 @@ const CHANGES: &[(&str, &str)] = &[
     ("routes.0.upstream", "\"a\""),
     ("routes.0.rewrite", "\"/b\""),
     ("routes.0.identity.headers.*", "{ X-B = \"b\" }"),
+    ("routes.0.rate_limit.per", "\"address\""),
+    ("routes.0.rate_limit.requests", "7"),
+    ("routes.0.rate_limit.window", "7"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("store.url", "\"file:b\""),
