@@ -86,7 +86,7 @@ fn the_page_survives_a_restart_of_the_gateway_and_says_so() {
     browser.waits_for("it cannot be reached");
     let _second = Process::start(&file);
     browser.waits_for("it was restarted");
-    browser.is_content();
+    browser.ends_well();
 }
 
 /// A name that would do something, were it not text.
@@ -104,7 +104,7 @@ fn look(check: &str, rest: &str) {
         Process::start(&configuration(api.address(), ([127, 0, 0, 1], 0).into(), rest));
     let admin = gateway.admin();
     let traffic = Traffic::start(gateway.address, gateway.token());
-    Browser::open(check, admin, gateway.address).is_content();
+    Browser::open(check, admin, gateway.address).ends_well();
     traffic.stop();
 }
 
@@ -184,7 +184,7 @@ impl Browser {
 
     /// Waits until the browser says this.
     fn waits_for(&mut self, what: &str) {
-        while !self.seen.last().is_some_and(|line| line == what) {
+        while self.seen.last().is_none_or(|line| line != what) {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.seen.push(line),
                 Err(_) => self.fails(&format!("it did not say {what:?}")),
@@ -193,7 +193,7 @@ impl Browser {
     }
 
     /// Waits for the end, which must be a good one.
-    fn is_content(mut self) {
+    fn ends_well(mut self) {
         loop {
             match self.lines.recv_timeout(PATIENCE) {
                 Ok(line) => self.seen.push(line),
