@@ -33,6 +33,7 @@ pub mod observe;
 
 pub mod message;
 
+pub mod limit;
 pub mod store;
 
 pub mod config;

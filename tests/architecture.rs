@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["dial"],
     &["observe"],
     &["message"],
-    &["store"],
+    &["limit", "store"],
     &["config"],
     &["keys"],
     &["condition", "json", "reference"],
