@@ -10,5 +10,5 @@ mod sink;
 
 pub use access::{AccessLog, Decision, Record, RequestId, RequestIds, RouteName};
 pub use counters::Counters;
-pub use events::init as init_events;
+pub use events::{Events, init as init_events};
 pub use sink::LogSink;

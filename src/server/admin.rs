@@ -5,7 +5,7 @@ mod page;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpListener as StdTcpListener;
+use std::net::{SocketAddr, TcpListener as StdTcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -19,15 +19,36 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::{Phase, Shared, StartError};
 
+/// The admin listener at work. It ends when this is dropped, or with the gateway.
+#[derive(Debug)]
+pub(super) struct Admin {
+    /// As it is configured.
+    pub(super) listen: SocketAddr,
+    /// The port filled in.
+    pub(super) address: Option<SocketAddr>,
+    thread: JoinHandle<()>,
+    _stop: oneshot::Sender<()>,
+}
+
+impl Admin {
+    /// Waits for its end, which comes with the gateway's.
+    pub(super) fn join(self) {
+        let _ = self.thread.join(); // a thread that panicked has said so
+    }
+}
+
 /// Starts the thread.
 pub(super) fn start(
+    listen: SocketAddr,
     listener: StdTcpListener,
     shared: &Arc<Shared>,
-) -> Result<JoinHandle<()>, StartError> {
+) -> Result<Admin, StartError> {
+    let address = listener.local_addr().ok();
+    let (stop, stopped) = oneshot::channel();
     let shared = Arc::clone(shared);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -38,7 +59,17 @@ pub(super) fn start(
         TcpListener::from_std(listener).map_err(StartError::Worker)?
     };
     let thread = std::thread::Builder::new().name("admin".to_owned());
-    thread.spawn(move || runtime.block_on(serve(listener, shared))).map_err(StartError::Worker)
+    let thread = thread
+        .spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, shared) => {}
+                    _ = stopped => {} // another one has taken its place
+                }
+            });
+        })
+        .map_err(StartError::Worker)?;
+    Ok(Admin { listen, address, thread, _stop: stop })
 }
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {

@@ -8,7 +8,9 @@ mod listener;
 mod panics;
 mod reload;
 mod shutdown;
+mod supervisor;
 mod tunnel;
+mod watch_files;
 mod worker;
 
 use std::io;
@@ -24,15 +26,17 @@ use tokio::sync::watch;
 pub use listener::BindError;
 pub use reload::{ReloadError, ReloadReport};
 pub use shutdown::{Signals, until_signalled};
+pub use supervisor::Supervisor;
+pub use watch_files::Following;
 
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
 use crate::observe::{Counters, LogSink};
 use crate::store;
-use listener::{Listeners, SocketFile};
-use reload::Reloads;
-use worker::Line;
+use listener::Listening;
+use reload::{Control, Reloads};
+use watch_files::Watcher;
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -88,17 +92,13 @@ impl Shared {
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
-    addresses: Vec<SocketAddr>,
-    files: Vec<SocketFile>,
-    admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
-    /// How to reach each worker.
-    lines: Vec<Line>,
-    /// Tells health until the workers have ended.
-    health: Option<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
     shared: Arc<Shared>,
+    control: Arc<Control>,
+    /// Looks for changes of the configuration, where that is wanted.
+    watcher: Option<Watcher>,
 }
 
 /// The numbers of a gateway, over all its workers.
@@ -132,14 +132,18 @@ pub fn start(
     // First, so that a second gateway on one folder is told before it takes a port.
     let store = store::open(&settings.store, &clock)?;
     let max_connections = limits::connections(settings.server.max_connections);
-    let listeners = Listeners::bind(&settings.server)?;
-    let admin =
-        settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
+    let workers = settings.server.workers;
+    let mut listening = Listening::default();
+    let change = listening.plan(&settings.server.listen, workers)?;
+    let admin = match &settings.admin {
+        Some(admin) => Some((admin.listen, listener::bind_admin(admin.listen)?)),
+        None => None,
+    };
     let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
         reloads: Reloads::new(&clock),
-        generation: ArcSwap::new(Arc::clone(&generation)),
+        generation: ArcSwap::new(generation),
         clock,
         phase: watched,
         open: AtomicUsize::new(0),
@@ -147,43 +151,42 @@ pub fn start(
         ready: AtomicBool::new(true),
         log,
     });
-    let addresses = listeners.addresses();
-    let (sets, files) = listeners.split(generation.settings().server.workers)?;
     let mut running = Running {
-        addresses,
-        files,
-        admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         phase,
         workers: Vec::new(),
-        health: None,
         counters: Vec::new(),
-        lines: Vec::new(),
+        control: Arc::new(Control::new(&shared)),
+        watcher: None,
         shared: Arc::clone(&shared),
     };
-    for (number, sockets) in sets.into_iter().enumerate() {
+    let mut lines = Vec::new();
+    let moves = listening.carry_out(change, workers).unwrap_or_default();
+    for (number, moves) in moves.into_iter().enumerate() {
         let counters = Arc::new(Counters::default());
         running.counters.push(Arc::clone(&counters));
-        let (worker, line) = worker::start(number, sockets, &shared, counters)?;
+        let (worker, line) = worker::start(number, moves.opened, &shared, counters)?;
         running.workers.push(worker);
-        running.lines.push(line);
+        lines.push(line);
     }
-    if let Some(listener) = admin {
-        running.health = Some(admin::start(listener, &shared)?);
-    }
+    let admin = match admin {
+        Some((listen, listener)) => Some(admin::start(listen, listener, &shared)?),
+        None => None,
+    };
+    running.control.begin(lines, listening, admin);
     Ok(running)
 }
 
 impl Running {
     /// The TCP addresses that are listened on, ports filled in.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.control.addresses()
     }
 
     /// Where health is told.
     #[must_use]
-    pub const fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.control.admin_address()
     }
 
     /// The numbers so far.
@@ -212,8 +215,7 @@ impl Running {
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
         self.shared.ready.store(false, Ordering::Relaxed);
-        // before the sockets close: whoever finds a file finds somebody who answers
-        self.files.iter().for_each(SocketFile::remove);
+        self.control.end();
         self.advance(Phase::Draining);
     }
 
@@ -251,8 +253,9 @@ impl Running {
             let _ = worker.join(); // a worker that panicked has said so in the log
         }
         self.advance(Phase::Ending);
-        if let Some(health) = self.health.take() {
-            let _ = health.join();
+        drop(self.watcher.take());
+        if let Some(admin) = self.control.take_admin() {
+            admin.join();
         }
         self.totals()
     }
@@ -260,6 +263,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        drop(self.watcher.take());
         self.end();
     }
 }
