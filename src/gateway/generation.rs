@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
+use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
 use crate::token::{self, TokenService};
 use crate::upstream;
@@ -20,6 +21,7 @@ pub struct Generation {
     pub(super) tokens: Option<Arc<TokenService>>,
     pub(super) issuers: Arc<Issuers>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) limits: Arc<Limits>,
     pub(super) upstream: upstream::Common,
     pub(super) clock: Clock,
 }
@@ -85,12 +87,14 @@ impl Generation {
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
         let upstream = upstream::Common::new(&settings)?;
+        let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
             settings: Arc::new(settings),
             tokens,
             issuers,
             store,
+            limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             upstream,
             clock,
         }))
@@ -100,6 +104,18 @@ impl Generation {
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The issuers of the configuration, as they are reached.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.issuers
+    }
+
+    /// Where records are kept.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     /// The configuration.

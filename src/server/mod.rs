@@ -1,6 +1,6 @@
 //! Start, serve, stop: binds the listeners, starts one thread a worker, and waits for the end.
 
-mod admin;
+mod admin_thread;
 mod answer;
 mod connection;
 mod limits;
@@ -16,7 +16,7 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -24,16 +24,20 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use listener::BindError;
-pub use reload::{ReloadError, ReloadReport};
+pub use reload::ReloadError;
 pub use shutdown::{Signals, until_signalled};
 pub use supervisor::Supervisor;
 pub use watch_files::Following;
 
+pub use crate::admin::ReloadReport;
+
+use crate::admin::Facts;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
-use crate::observe::{Counters, LogSink};
+use crate::observe::{LogSink, Metrics, Reading};
 use crate::store;
+use admin_thread::AdminThread;
 use listener::Listening;
 use reload::{Control, Reloads};
 use watch_files::Watcher;
@@ -70,15 +74,15 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The configuration in force. Workers have their own view of it, see [`reload`].
-    generation: ArcSwap<Generation>,
+    generation: Arc<ArcSwap<Generation>>,
     reloads: Reloads,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
-    open: AtomicUsize,
-    max_connections: AtomicUsize,
-    /// Told to whoever asks whether to send requests here.
-    ready: AtomicBool,
+    open: Arc<AtomicUsize>,
+    max_connections: Arc<AtomicUsize>,
+    /// What the admin listener tells of.
+    facts: Arc<Facts>,
     log: Option<LogSink>,
 }
 
@@ -94,7 +98,7 @@ impl Shared {
 pub struct Running {
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
-    counters: Vec<Arc<Counters>>,
+    metrics: Vec<Arc<Metrics>>,
     shared: Arc<Shared>,
     control: Arc<Control>,
     /// Looks for changes of the configuration, where that is wanted.
@@ -141,20 +145,26 @@ pub fn start(
     };
     let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
+    let open = Arc::<AtomicUsize>::default();
+    let max_connections = Arc::new(AtomicUsize::new(max_connections));
+    let reloads = Reloads::new(&clock);
+    let in_force = Arc::new(ArcSwap::new(Arc::clone(&generation)));
+    let facts = Facts::new(clock.clone(), Arc::clone(&in_force), reloads.shared())
+        .with_connections(Arc::clone(&open), Arc::clone(&max_connections));
     let shared = Arc::new(Shared {
-        reloads: Reloads::new(&clock),
-        generation: ArcSwap::new(generation),
+        reloads,
+        generation: in_force,
         clock,
         phase: watched,
-        open: AtomicUsize::new(0),
-        max_connections: AtomicUsize::new(max_connections),
-        ready: AtomicBool::new(true),
+        open,
+        max_connections,
+        facts: Arc::new(facts),
         log,
     });
     let mut running = Running {
         phase,
         workers: Vec::new(),
-        counters: Vec::new(),
+        metrics: Vec::new(),
         control: Arc::new(Control::new(&shared)),
         watcher: None,
         shared: Arc::clone(&shared),
@@ -162,14 +172,15 @@ pub fn start(
     let mut lines = Vec::new();
     let moves = listening.carry_out(change, workers).unwrap_or_default();
     for (number, moves) in moves.into_iter().enumerate() {
-        let counters = Arc::new(Counters::default());
-        running.counters.push(Arc::clone(&counters));
-        let (worker, line) = worker::start(number, moves.opened, &shared, counters)?;
+        let metrics = Arc::<Metrics>::default();
+        running.metrics.push(Arc::clone(&metrics));
+        shared.facts.add_worker(Arc::clone(&metrics));
+        let (worker, line) = worker::start(number, moves.opened, &shared, metrics)?;
         running.workers.push(worker);
         lines.push(line);
     }
     let admin = match admin {
-        Some((listen, listener)) => Some(admin::start(listen, listener, &shared)?),
+        Some((listen, listener)) => Some(AdminThread::start(listen, listener, &shared)?),
         None => None,
     };
     running.control.begin(lines, listening, admin);
@@ -193,7 +204,7 @@ impl Running {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for worker in &self.counters {
+        for worker in self.metrics.iter().map(|worker| &worker.counters) {
             totals.connections += worker.connections.get();
             totals.requests += worker.requests.get();
             totals.refused += worker.refused.get();
@@ -205,6 +216,12 @@ impl Running {
         totals
     }
 
+    /// The numbers so far by route, decision, reason and status, with latencies.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        self.shared.facts.reading()
+    }
+
     /// How many connections are open now.
     #[must_use]
     pub fn open_connections(&self) -> usize {
@@ -214,7 +231,7 @@ impl Running {
     /// No new work from now on: not ready, no keep-alive, idle connections closed. What is in flight has
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
-        self.shared.ready.store(false, Ordering::Relaxed);
+        self.shared.facts.draining.store(true, Ordering::Relaxed);
         self.control.end();
         self.advance(Phase::Draining);
     }

@@ -10,10 +10,11 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::admin::{self, Admin};
+use super::admin_thread::AdminThread;
 use super::listener::{self, BindError, Listening};
 use super::worker::Line;
 use super::{Phase, Running, Shared, StartError, limits};
+use crate::admin::{ReloadReport, Reloaded};
 use crate::clock::Clock;
 use crate::config::{Fault, Settings};
 use crate::gateway::{Generation, SetupError};
@@ -48,37 +49,10 @@ pub enum ReloadError {
     },
 }
 
-/// How the last reload went.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ReloadReport {
-    /// When it ended, seconds since 1970.
-    pub at: u64,
-    /// Whether it was applied.
-    pub ok: bool,
-    /// Everything that was wrong.
-    pub faults: Vec<String>,
-    /// The number of the configuration in force since then; the one of the start is 1.
-    pub generation: u64,
-}
-
 /// What is remembered of reloads.
 #[derive(Debug)]
 pub(super) struct Reloads {
-    state: Mutex<State>,
-}
-
-/// The numbers of reloads.
-#[derive(Clone, Debug, Default)]
-pub(super) struct State {
-    /// When the configuration in force was applied, seconds since 1970.
-    pub(super) loaded_at: u64,
-    pub(super) ok: u64,
-    pub(super) failed: u64,
-    pub(super) last: Option<ReloadReport>,
-    /// What should be known of the configuration in force.
-    pub(super) warnings: Vec<String>,
-    /// The file that is followed.
-    pub(super) file: Option<PathBuf>,
+    state: Arc<Mutex<Reloaded>>,
 }
 
 /// What changes a gateway that serves.
@@ -95,22 +69,27 @@ pub(super) struct Control {
 struct Places {
     lines: Vec<Line>,
     listening: Listening,
-    admin: Option<Admin>,
+    admin: Option<AdminThread>,
 }
 
 impl Reloads {
     pub(super) fn new(clock: &Clock) -> Self {
-        let state = State { loaded_at: clock.unix_seconds(), ..State::default() };
-        Self { state: Mutex::new(state) }
+        let state = Reloaded { loaded_at: clock.unix_seconds(), ..Reloaded::default() };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// What there is to tell.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> Reloaded {
         self.lock().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Reloaded> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whoever tells of it.
+    pub(super) fn shared(&self) -> Arc<Mutex<Reloaded>> {
+        Arc::clone(&self.state)
     }
 
     fn note(&self, at: u64, generation: u64, faults: Vec<String>) {
@@ -149,7 +128,7 @@ impl Control {
     }
 
     /// Takes over what was started.
-    pub(super) fn begin(&self, lines: Vec<Line>, listening: Listening, admin: Option<Admin>) {
+    pub(super) fn begin(&self, lines: Vec<Line>, listening: Listening, admin: Option<AdminThread>) {
         *self.places() = Places { lines, listening, admin };
     }
 
@@ -237,7 +216,7 @@ impl Control {
             }
             if !stays {
                 *old_admin = new_admin.and_then(|(listen, listener)| {
-                    let started = admin::start(listen, listener, &self.shared);
+                    let started = AdminThread::start(listen, listener, &self.shared);
                     started.inspect_err(no_admin).ok()
                 });
             }
@@ -269,7 +248,7 @@ impl Control {
     }
 
     /// The admin listener, to wait for.
-    pub(super) fn take_admin(&self) -> Option<Admin> {
+    pub(super) fn take_admin(&self) -> Option<AdminThread> {
         self.places().admin.take()
     }
 
