@@ -54,6 +54,9 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Line(mpsc::Sender<Update>);
 
+/// Things by their numbers.
+type Numbered<T> = Vec<(u64, T)>;
+
 /// A configuration to follow, and where to say that it is done.
 struct Update {
     generation: Arc<Generation>,
@@ -83,7 +86,7 @@ impl Line {
 /// Starts the thread.
 pub(super) fn start(
     number: usize,
-    sockets: Vec<(u64, StdListener)>,
+    sockets: Numbered<StdListener>,
     shared: &Arc<Shared>,
     metrics: Arc<Metrics>,
 ) -> Result<(JoinHandle<()>, Line), StartError> {
@@ -125,11 +128,11 @@ pub(super) fn start(
 }
 
 fn prepare(
-    sockets: Vec<(u64, StdListener)>,
+    sockets: Numbered<StdListener>,
     shared: &Arc<Shared>,
     metrics: Arc<Metrics>,
     seed: u64,
-) -> Result<(Rc<Worker>, Vec<(u64, Listener)>), StartError> {
+) -> Result<(Rc<Worker>, Numbered<Listener>), StartError> {
     let listeners = sockets
         .into_iter()
         .map(|(number, socket)| Ok((number, Listener::new(socket)?)))
@@ -158,7 +161,7 @@ fn prepare(
 
 async fn serve(
     worker: Rc<Worker>,
-    listeners: Vec<(u64, Listener)>,
+    listeners: Numbered<Listener>,
     shared: Arc<Shared>,
     mut updates: mpsc::Receiver<Update>,
 ) {
@@ -191,7 +194,7 @@ async fn serve(
                     worker.wake_all();
                 }
                 if now == Phase::Ending {
-                    close(standing.drain(..).collect(), &worker, &shared).await;
+                    close(std::mem::take(&mut standing), &worker, &shared).await;
                     worker.ending.set(true);
                     worker.wake_all();
                     break;
@@ -201,7 +204,7 @@ async fn serve(
         if worker.draining.get() {
             if closing.is_some_and(|moment| worker.clock.monotonic() >= moment) {
                 closing = None;
-                close(standing.drain(..).collect(), &worker, &shared).await;
+                close(std::mem::take(&mut standing), &worker, &shared).await;
             }
             if closing.is_none() && worker.wakers.borrow().is_empty() {
                 break;
