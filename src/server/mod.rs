@@ -3,6 +3,7 @@
 mod admin;
 mod answer;
 mod connection;
+mod http2;
 mod limits;
 mod listener;
 mod panics;
