@@ -1,6 +1,6 @@
 //! What the program runs on: no invalid value, every default filled in, every key parsed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub issuers: Vec<Issuer>,
     /// `[access]`: the policy where no route is.
     pub access: Policy,
+    /// `[access]`: how often one caller may ask, over everything that has no limit of its own.
+    pub rate_limit: Option<RateLimit>,
     /// `[[routes]]`, in file order; no two match the same requests with the same specificity.
     pub routes: Vec<Route>,
     /// `[identity]`
@@ -107,6 +109,14 @@ pub struct Server {
     pub drain_timeout: Duration,
 }
 
+impl Server {
+    /// Whether forwarding headers from there are believed.
+    #[must_use]
+    pub fn trusts(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| self.trusted_proxies.iter().any(|net| net.contains(&address)))
+    }
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listen {
@@ -117,7 +127,7 @@ pub enum Listen {
 }
 
 /// Where requests go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
     /// The one origin.
     pub origin: Origin,
@@ -158,7 +168,7 @@ pub enum OriginAddress {
 }
 
 /// `[upstream.tls]`
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct UpstreamTls {
     /// Certificates (DER) to trust instead of the system's.
     pub roots: Option<Vec<Vec<u8>>>,
@@ -408,6 +418,30 @@ pub struct Route {
     pub policy: Policy,
     /// Instead of `[identity]`'s headers.
     pub identity: Option<Vec<(HeaderName, String)>>,
+    /// Instead of `[access]`'s.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// How often one caller may ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RateLimit {
+    /// Who counts as one.
+    pub per: LimitPer,
+    /// How many requests, at least one.
+    pub requests: u32,
+    /// In which time, at least a second.
+    pub window: Duration,
+}
+
+/// Who counts as one caller. Whoever does not have what is asked for counts by the next of these.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum LimitPer {
+    /// A `client_id` of one issuer.
+    Client,
+    /// A `sub` of one issuer.
+    Subject,
+    /// A client's address; the first 64 bits of an IPv6 one.
+    Address,
 }
 
 /// What the upstream learns of the caller.

@@ -33,10 +33,16 @@ fn the_sample_file_names_every_key_there_is() {
     }
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
-        let in_a_list =
-            ["previous_keys.", "next_keys.", "secrets.", "introspection.", "routes.identity."]
-                .iter()
-                .any(|list| path.contains(list));
+        let in_a_list = [
+            "previous_keys.",
+            "next_keys.",
+            "secrets.",
+            "introspection.",
+            "routes.identity.",
+            "rate_limit.",
+        ]
+        .iter()
+        .any(|list| path.contains(list));
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -59,7 +65,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 96] = [
+const CHANGES: [(&str, &str); 102] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -139,6 +145,9 @@ const CHANGES: [(&str, &str); 96] = [
     ("access.all_of", "[\"b\"]"),
     ("access.any_of", "[\"b\"]"),
     ("access.mode", "\"report\""),
+    ("access.rate_limit.per", "\"address\""),
+    ("access.rate_limit.requests", "7"),
+    ("access.rate_limit.window", "7"),
     ("routes.0.path", "\"/b\""),
     ("routes.0.host", "\"b\""),
     ("routes.0.methods", "[\"PUT\"]"),
@@ -152,6 +161,9 @@ const CHANGES: [(&str, &str); 96] = [
     ("routes.0.when", "\"now > 1\""),
     ("routes.0.mode", "\"report\""),
     ("routes.0.identity.headers.*", "{ X-B = \"b\" }"),
+    ("routes.0.rate_limit.per", "\"address\""),
+    ("routes.0.rate_limit.requests", "7"),
+    ("routes.0.rate_limit.window", "7"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("store.url", "\"file:b\""),

@@ -23,7 +23,7 @@ use super::turns::Wait;
 use super::{Session, websocket};
 use crate::gateway::Refusal;
 use crate::http1::Wire;
-use crate::message::{Body, InterimSink, Request, Response, Tunnel};
+use crate::message::{Body, InterimSink, Peer, Request, Response, Tunnel};
 use crate::net::{Http2Stream, Stream};
 use crate::observe::Record;
 
@@ -36,6 +36,9 @@ pub(super) async fn handle(
 ) {
     let worker = Rc::clone(&session.worker);
     let started = worker.clock.monotonic();
+    let _counted = worker.counters.in_flight.enter();
+    let gateway = worker.gateway(); // this request's, to its end
+    let peer = session.follow(&gateway);
     let (parts, recv) = request.into_parts();
     let method = parts.method.clone();
     let exchange = Rc::new(Exchange {
@@ -48,8 +51,7 @@ pub(super) async fn handle(
     let head = match Head::read(parts) {
         Ok(head) => head,
         Err(refusal) => {
-            let peer = &exchange.session.peer;
-            let (mut record, response) = worker.gateway.refuse_unread(started, peer, &refusal);
+            let (mut record, response) = gateway.refuse_unread(started, &peer, &refusal);
             record.method = Some(method.clone());
             answer(&exchange, response, &method, &record, None).await;
             return;
@@ -57,10 +59,10 @@ pub(super) async fn handle(
     };
     let handshake = head.upgrade.as_ref().and(head.headers.get(header::SEC_WEBSOCKET_KEY)).cloned();
     let method = head.method.clone();
-    let (request, recv) = take_request(&exchange, head, recv);
-    let mut record = worker.gateway.record(started, &request);
+    let (request, recv) = take_request(&exchange, peer, head, recv);
+    let mut record = gateway.record(started, &request);
     let handled = {
-        let mut handling = pin!(worker.gateway.handle(request, &mut record));
+        let mut handling = pin!(gateway.handle(request, &mut record));
         poll_fn(|cx| {
             if exchange.poll_gone(cx).is_ready() {
                 return Poll::Ready(Err(Lost::Client));
@@ -77,7 +79,7 @@ pub(super) async fn handle(
         Ok(response) => response,
         Err(Lost::Panic) => {
             worker.counters.panics.add_one();
-            worker.gateway.refuse(&mut record, &Refusal::Internal)
+            gateway.refuse(&mut record, &Refusal::Internal)
         }
         Err(Lost::Client) => {
             record.reason = "client_gone";
@@ -89,8 +91,9 @@ pub(super) async fn handle(
     if response.tunnel.is_some()
         && let Err(failure) = websocket::agree(&mut response, handshake.as_ref())
     {
-        response = worker.gateway.refuse(&mut record, &failure.into());
+        response = gateway.refuse(&mut record, &failure.into());
     }
+    drop(gateway); // it has decided; a long answer, or a tunnel, needs none
     answer(&exchange, response, &method, &record, recv).await;
 }
 
@@ -103,6 +106,7 @@ enum Lost {
 /// Makes a request of a head. The client's side of what may become a tunnel stays here.
 fn take_request(
     exchange: &Rc<Exchange>,
+    peer: Rc<Peer>,
     head: Head,
     recv: RecvStream,
 ) -> (Request, Option<RecvStream>) {
@@ -122,7 +126,7 @@ fn take_request(
         upgrade: head.upgrade,
         expects_continue,
         body,
-        peer: Rc::clone(&exchange.session.peer),
+        peer,
         interim: Some(interim),
     };
     (request, recv)
@@ -172,6 +176,7 @@ async fn answer(
 
 /// After the change of protocol: bytes both ways, until either side is through.
 async fn carry(session: &Session, send: SendStream<Bytes>, recv: RecvStream, tunnel: Tunnel) {
+    let _counted = session.worker.counters.tunnels.enter();
     let client = Stream::Http2(Box::new(Http2Stream::new(send, recv, ())));
     tunnel::run(Wire::new(client), Bytes::new(), tunnel, &session.worker).await;
 }
@@ -316,7 +321,7 @@ impl<'a> Sender<'a> {
     /// No room: the client has its time to make some.
     fn wait(&mut self) -> Poll<Result<(), Unfinished>> {
         let worker = &self.session.worker;
-        let limit = worker.limits.idle_timeout;
+        let limit = self.session.limits().idle_timeout;
         self.session.waits.begin(self.number, Wait::Room, || worker.clock.monotonic() + limit);
         match self.session.waits.has_passed(self.number, Wait::Room, || worker.clock.monotonic()) {
             true => Poll::Ready(Err(Unfinished::Stalled)),

@@ -126,7 +126,7 @@ impl Incoming {
 
     fn poll_too_late(&self, session: &Session) -> bool {
         let (number, clock) = (self.exchange.number, &session.worker.clock);
-        let limit = session.worker.limits.idle_timeout;
+        let limit = session.limits().idle_timeout;
         session.waits.begin(number, Wait::Body, || clock.monotonic() + limit);
         session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
     }
@@ -146,7 +146,7 @@ impl HttpBody for Incoming {
             this.exchange.send_informational(StatusCode::CONTINUE, HeaderMap::new());
         }
         loop {
-            if session.worker.limits.max_body_size.is_some_and(|limit| this.received > limit) {
+            if session.limits.borrow().max_body_size.is_some_and(|limit| this.received > limit) {
                 return this.fail(BodyError::TooLarge);
             }
             if let Some(piece) = this.take_front() {

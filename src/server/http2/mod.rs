@@ -23,9 +23,10 @@ use bytes::Bytes;
 use h2::Reason;
 use h2::server::{Builder, Handshake};
 
-use super::connection::{LAST_CALL, LINGER, MAX_LINGERED};
+use super::connection::{LAST_CALL, LINGER, MAX_LINGERED, seen_by};
 use super::worker::{Place, Worker};
 use crate::config::Server;
+use crate::gateway::Gateway;
 use crate::http1::Deadline;
 use crate::message::Peer;
 use crate::net::Stream;
@@ -37,12 +38,31 @@ pub(super) const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What every request of a connection shares with it.
 struct Session {
-    peer: Rc<Peer>,
+    /// As the configuration sees it by which the latest request is judged.
+    peer: RefCell<Rc<Peer>>,
+    limits: RefCell<Rc<Server>>,
     worker: Rc<Worker>,
     line: Rc<RefCell<Line>>,
     waits: Waits,
     /// The connection is over: whoever has a turn ends.
     gone: Cell<bool>,
+}
+
+impl Session {
+    /// How clients are let in, by the configuration in force when the latest request came.
+    fn limits(&self) -> Rc<Server> {
+        Rc::clone(&self.limits.borrow())
+    }
+
+    /// The peer, as `gateway` sees it; the connection goes on by its configuration.
+    fn follow(&self, gateway: &Gateway) -> Rc<Peer> {
+        if !Rc::ptr_eq(gateway.server(), &self.limits.borrow()) {
+            self.limits.replace(Rc::clone(gateway.server()));
+            let peer = seen_by(&self.peer.borrow(), gateway);
+            self.peer.replace(peer);
+        }
+        Rc::clone(&self.peer.borrow())
+    }
 }
 
 /// How a connection ended.
@@ -92,9 +112,11 @@ pub(super) async fn serve(
     first: Instant,
 ) {
     let line = Rc::new(RefCell::new(Line::new(stream, early, worker.clock.clone())));
+    let _counted = worker.counters.http2.enter();
     let session = Rc::new(Session {
-        peer,
-        worker,
+        peer: RefCell::new(peer),
+        limits: RefCell::new(worker.limits()),
+        worker: Rc::clone(&worker),
         line: Rc::clone(&line),
         waits: Waits::default(),
         gone: Cell::new(false),
@@ -105,7 +127,6 @@ pub(super) async fn serve(
         connection.poll(cx)
     })
     .await;
-    let worker = Rc::clone(&connection.session.worker);
     drop(connection);
     match end {
         End::Said => linger(&line, &worker).await,
@@ -115,13 +136,13 @@ pub(super) async fn serve(
 
 impl Connection {
     fn new(session: Rc<Session>, first: Instant) -> Self {
-        let limits = &session.worker.limits;
+        let limits = session.limits();
         // a request that was taken back keeps its place until its turn
         let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX).saturating_mul(2);
         let bells = Bells::new(bells_for(most));
         bells.ring(CONNECTION);
         Self {
-            phase: Phase::Beginning(builder(limits).handshake(Handle(Rc::clone(&session.line)))),
+            phase: Phase::Beginning(builder(&limits).handshake(Handle(Rc::clone(&session.line)))),
             waker: bells.waker(CONNECTION),
             turns: Turns::new(Arc::clone(&bells), most),
             bells,
@@ -232,7 +253,8 @@ impl Connection {
             Poll::Ready(Ok(())) => self.stall_until = None,
             Poll::Ready(Err(_)) => return Err(()),
             Poll::Pending if progress > 0 || self.stall_until.is_none() => {
-                self.stall_until = Some(worker.clock.monotonic() + worker.limits.idle_timeout);
+                self.stall_until =
+                    Some(worker.clock.monotonic() + self.session.limits().idle_timeout);
             }
             Poll::Pending => {}
         }
@@ -245,7 +267,8 @@ impl Connection {
         let is_in_block = self.session.line.borrow().is_in_block();
         match (is_in_block, self.block_until) {
             (true, None) => {
-                self.block_until = Some(worker.clock.monotonic() + worker.limits.header_timeout);
+                self.block_until =
+                    Some(worker.clock.monotonic() + self.session.limits().header_timeout);
             }
             (true, Some(_)) => {}
             (false, _) => self.block_until = None,
@@ -253,7 +276,7 @@ impl Connection {
         if !self.turns.is_empty() {
             self.idle_until = None;
         } else if self.idle_until.is_none() {
-            let patience = if self.drains { LAST_CALL } else { worker.limits.idle_timeout };
+            let patience = if self.drains { LAST_CALL } else { self.session.limits().idle_timeout };
             self.idle_until = Some(worker.clock.monotonic() + patience);
             self.session.line.borrow_mut().shrink();
             self.turns.shrink();
