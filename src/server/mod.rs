@@ -3,6 +3,7 @@
 mod admin_thread;
 mod answer;
 mod connection;
+mod http2;
 mod limits;
 mod listener;
 mod panics;
