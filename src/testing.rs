@@ -76,6 +76,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         access: Policy { protect: Protect::Mutating, demands: Demands::default(), report: false },
         rate_limit: None,
         routes: Vec::new(),
+        cors: None,
         identity: Identity {
             headers: vec![
                 header("x-auth-subject", "sub"),
@@ -145,5 +146,6 @@ pub(crate) fn route(path: &str, protect: Protect) -> Route {
         policy: Policy { protect, demands: Demands::default(), report: false },
         identity: None,
         rate_limit: None,
+        cors: None,
     }
 }
