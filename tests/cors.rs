@@ -90,8 +90,8 @@ fn an_origin_that_is_not_listed_is_never_named() {
         assert_eq!(answer.field("vary").as_deref(), Some("Accept, origin"));
     }
     // two at once
-    let two = format!("Origin: https://evil.example\r\n");
-    says_nothing(&gateway.ask(from(APP, "GET", "/players", &two)));
+    let two = "Origin: https://evil.example\r\n";
+    says_nothing(&gateway.ask(from(APP, "GET", "/players", two)));
     // nobody
     let answer = gateway.ask(get("/players"));
     says_nothing(&answer);
