@@ -4,6 +4,7 @@ mod access;
 mod client_keys;
 mod clients;
 mod endpoints;
+mod health;
 mod identity;
 mod issuers;
 mod listeners;
