@@ -68,7 +68,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 107] = [
+const CHANGES: &[(&str, &str)] = &[
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
