@@ -37,8 +37,8 @@ pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use seen::SeenFile;
 pub use settings::{
-    Admin, AuthorizationHeader, Balance, Client, ClientSecret, DEFAULT_UPSTREAM, Demands, Ejection,
-    Endpoints, Health, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log,
+    Admin, AuthorizationHeader, Balance, Client, ClientSecret, Cors, DEFAULT_UPSTREAM, Demands,
+    Ejection, Endpoints, Health, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log,
     MOST_ORIGINS, Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource,
     Rewrite, RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat,
     Upstream, UpstreamTls,
