@@ -37,6 +37,7 @@ pub mod config;
 
 pub mod keys;
 
+pub mod certificate;
 pub mod condition;
 mod json;
 pub mod reference;

@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["config"],
     &["keys"],
-    &["condition", "json", "reference"],
+    &["certificate", "condition", "json", "reference"],
     &["net", "clock", "identity", "secret"],
 ];
 /// For unit tests alone.

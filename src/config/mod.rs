@@ -35,10 +35,10 @@ pub use load::{Loaded, NotFound, Sources, find_file, load};
 pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use settings::{
-    Admin, AuthorizationHeader, Client, ClientSecret, Demands, Endpoints, Identity, Introspection,
-    Issuer, KeySource, Listen, Log, Metadata, Methods, Origin, OriginAddress, Policy, Protect,
-    Resource, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
-    UpstreamTls,
+    Admin, AuthorizationHeader, Client, ClientCertificates, ClientSecret, Demands, Endpoints,
+    Identity, Introspection, Issuer, KeySource, Listen, Log, Metadata, Methods, Origin,
+    OriginAddress, Policy, Protect, Resource, Route, SecretKind, Server, ServerTls, Settings,
+    StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

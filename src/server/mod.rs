@@ -7,7 +7,9 @@ mod limits;
 mod listener;
 mod panics;
 mod shutdown;
+mod tls;
 mod tunnel;
+mod welcome;
 mod worker;
 
 use std::io;
@@ -21,6 +23,7 @@ use tokio::sync::watch;
 
 pub use listener::BindError;
 pub use shutdown::{Signals, until_signalled};
+pub use tls::TlsServerError;
 
 use crate::clock::Clock;
 use crate::config::Settings;
@@ -30,6 +33,7 @@ use crate::observe::{Counters, LogSink};
 use crate::store::{self, Store};
 use crate::token::{self, TokenService};
 use listener::{Listeners, SocketFile};
+use tls::TlsServer;
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,9 @@ pub enum StartError {
     /// TLS towards the upstream cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
+    /// TLS towards clients cannot be set up.
+    #[error(transparent)]
+    TlsServer(#[from] TlsServerError),
     /// The token service cannot be set up.
     #[error(transparent)]
     Tokens(#[from] token::StartError),
@@ -72,6 +79,8 @@ pub(crate) struct Shared {
     tokens: Option<Arc<TokenService>>,
     issuers: Arc<Issuers>,
     store: Arc<dyn Store>,
+    /// Towards clients; without it they are served in clear.
+    tls: Option<Arc<TlsServer>>,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
@@ -135,8 +144,10 @@ pub fn start(
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
     let (issuers, fetcher) = issuers::start(&settings, &clock).map_err(StartError::Issuers)?;
     let (phase, watched) = watch::channel(Phase::Serving);
+    let tls = TlsServer::new(&settings.server.tls, false, &clock)?;
     let shared = Arc::new(Shared {
         issuers,
+        tls: tls.map(Arc::new),
         tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
         store,
         clock,

@@ -14,13 +14,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use slab::Slab;
 use tokio::runtime::LocalOptions;
+use tokio::sync::Semaphore;
 
 use super::listener::{Listener, StdListener};
-use super::{Phase, Shared, StartError, connection};
+use super::tls::TlsServer;
+use super::{Phase, Shared, StartError, welcome};
 use crate::clock::Clock;
 use crate::config::Server;
 use crate::gateway::Gateway;
-use crate::message::Peer;
 use crate::net::Stream;
 use crate::observe::{AccessLog, Counters};
 
@@ -31,6 +32,10 @@ pub(super) struct Worker {
     pub(super) clock: Clock,
     pub(super) limits: Server,
     pub(super) counters: Arc<Counters>,
+    /// Towards clients; without it they are served in clear.
+    tls: Option<Arc<TlsServer>>,
+    /// Whose turn it is to do the costly part of a handshake.
+    pub(super) handshakes: Semaphore,
     /// No keep-alive any more.
     pub(super) draining: Cell<bool>,
     /// How to wake each connection: when draining begins, and at the end.
@@ -120,6 +125,8 @@ fn prepare(
         clock: shared.clock.clone(),
         limits: settings.server.clone(),
         counters,
+        tls: shared.tls.clone(),
+        handshakes: Semaphore::new(1),
         draining: Cell::new(false),
         ending: Cell::new(false),
         wakers: RefCell::new(Slab::new()),
@@ -229,15 +236,12 @@ async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shar
 
 fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
     let worker = Rc::clone(&place.worker);
-    let address = address.map(|address| address.ip().to_canonical());
-    let trusted = address.is_some_and(|address| is_trusted(&worker.limits, address));
-    let peer = Rc::new(Peer::new(address, trusted, false));
     worker.counters.connections.add_one();
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
-    tokio::task::spawn_local(async move { connection::serve(stream, peer, worker, place).await });
+    tokio::task::spawn_local(async move { welcome::serve(stream, address, worker, place).await });
 }
 
-fn is_trusted(limits: &Server, address: IpAddr) -> bool {
+pub(super) fn is_trusted(limits: &Server, address: IpAddr) -> bool {
     limits.trusted_proxies.iter().any(|net| net.contains(&address))
 }
 
@@ -252,6 +256,11 @@ fn is_of_one_connection(fault: &io::Error) -> bool {
 }
 
 impl Worker {
+    /// What a handshake that begins now uses.
+    pub(super) fn tls(&self) -> Option<Arc<TlsServer>> {
+        self.tls.clone()
+    }
+
     /// The time as `Date` tells it (RFC 9110 §5.6.7), spelt once a second.
     pub(super) fn http_date(&self) -> [u8; HTTP_DATE] {
         let now = self.clock.unix_seconds();

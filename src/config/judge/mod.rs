@@ -9,6 +9,7 @@ mod issuers;
 mod listeners;
 mod secrets;
 mod store;
+mod tls;
 mod token;
 mod upstream;
 

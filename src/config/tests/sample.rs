@@ -33,10 +33,16 @@ fn the_sample_file_names_every_key_there_is() {
     }
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
-        let in_a_list =
-            ["previous_keys.", "next_keys.", "secrets.", "introspection.", "routes.identity."]
-                .iter()
-                .any(|list| path.contains(list));
+        let in_a_list = [
+            "server.tls.",
+            "previous_keys.",
+            "next_keys.",
+            "secrets.",
+            "introspection.",
+            "routes.identity.",
+        ]
+        .iter()
+        .any(|list| path.contains(list));
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -52,6 +58,9 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
     if schema["items"]["properties"].is_object() {
         return leaves(&schema["items"], &join("0"));
     }
+    if schema["anyOf"][0]["properties"].is_object() {
+        return leaves(&schema["anyOf"][0], path); // one of them without brackets
+    }
     if schema["additionalProperties"].is_object() {
         return vec![join("*")];
     }
@@ -59,8 +68,12 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 94] = [
+const CHANGES: [(&str, &str); 98] = [
     ("server.listen", "\"127.0.0.1:81\""),
+    ("server.tls.certificate_file", "\"missing\""),
+    ("server.tls.private_key_file", "\"missing\""),
+    ("server.tls.client_ca_file", "\"missing\""),
+    ("server.tls.client_certificate", "\"optional\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
     ("server.header_timeout", "11"),
