@@ -1,5 +1,7 @@
 //! A byte stream to a peer, whatever carries it.
 
+mod http2;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -9,6 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream as ClientTls;
 use tokio_rustls::server::TlsStream as ServerTls;
+
+pub use http2::Http2Stream;
 
 /// A connected socket, in clear or under TLS.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub enum Stream {
     TlsUnix(Box<ClientTls<Counted<UnixStream>>>),
     /// TLS over TCP, we being the server.
     TlsServer(Box<ServerTls<Counted<TcpStream>>>),
+    /// A stream of an HTTP/2 connection, opened by extended CONNECT.
+    Http2(Box<Http2Stream>),
     /// None any more: it was handed on.
     Gone,
 }
@@ -43,6 +49,7 @@ macro_rules! on_each {
             Stream::Tls($io) => $call,
             Stream::TlsUnix($io) => $call,
             Stream::TlsServer($io) => $call,
+            Stream::Http2($io) => $call,
             Stream::Gone => $gone,
         }
     };
@@ -57,12 +64,15 @@ impl Stream {
             Self::Tls(io) => Some(SockRef::from(&io.get_ref().0.io)),
             Self::TlsUnix(io) => Some(SockRef::from(&io.get_ref().0.io)),
             Self::TlsServer(io) => Some(SockRef::from(&io.get_ref().0.io)),
-            Self::Gone => None,
+            Self::Http2(_) | Self::Gone => None,
         }
     }
 
     /// Makes the coming close a reset: the peer cannot take what it has for the whole.
     pub fn reset_on_close(&self) {
+        if let Self::Http2(io) = self {
+            io.reset_on_close();
+        }
         if let Some(socket) = self.socket() {
             // a socket that refuses the option is already gone
             let _ = socket.set_linger(Some(std::time::Duration::ZERO));
@@ -86,7 +96,7 @@ impl Stream {
             Self::Tls(io) => Some(io.get_ref().0.written),
             Self::TlsUnix(io) => Some(io.get_ref().0.written),
             Self::TlsServer(io) => Some(io.get_ref().0.written),
-            Self::Tcp(_) | Self::Unix(_) | Self::Gone => None,
+            Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
         }
     }
 }
