@@ -26,6 +26,7 @@ pub mod issuers;
 pub mod http1;
 
 pub mod dial;
+pub mod tls;
 
 pub mod observe;
 

@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["auth", "token"],
     &["issuers"],
     &["http1"],
-    &["dial"],
+    &["dial", "tls"],
     &["observe"],
     &["message"],
     &["store"],

@@ -6,6 +6,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -14,12 +15,12 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
-use super::tls::{H2, TlsServer};
+use super::connection;
 use super::worker::{Place, Worker};
-use super::{connection, worker};
 use crate::http1::Deadline;
 use crate::message::Peer;
 use crate::net::{Counted, Stream};
+use crate::tls::{H2, TlsServer};
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,7 +45,7 @@ pub(super) async fn serve(
     worker: Rc<Worker>,
     place: Place,
 ) {
-    let first_head = worker.clock.monotonic() + worker.limits.header_timeout;
+    let first_head = worker.clock.monotonic() + worker.limits().header_timeout;
     let Some(ready) = under_deadline(stream, address, &worker, &place, first_head).await else {
         return;
     };
@@ -66,15 +67,15 @@ async fn under_deadline(
     first_head: Instant,
 ) -> Option<Ready> {
     let address = address.map(|address| address.ip().to_canonical());
-    let trusted = address.is_some_and(|address| worker::is_trusted(&worker.limits, address));
-    let (tcp, tls) = match (stream, worker.tls()) {
+    let (gateway, trusted) = (worker.gateway(), worker.limits().trusts(address));
+    let (tcp, tls) = match (stream, gateway.tls()) {
         (Stream::Tcp(tcp), Some(tls)) => (tcp, tls),
         (stream, _) => {
             let peer = Peer::new(address, trusted, false);
             return Some(Ready { stream, peer, protocol: Protocol::Http1 });
         }
     };
-    let mut secured = pin!(secure(tcp, &tls, worker));
+    let mut secured = pin!(secure(tcp, Arc::clone(tls), worker));
     let mut deadline = Deadline::default();
     deadline.set(Some(first_head));
     let stream = poll_fn(|cx| {
@@ -104,7 +105,7 @@ fn failed(address: Option<IpAddr>, fault: &io::Error) {
 /// that TLS has for it.
 async fn secure(
     tcp: TcpStream,
-    tls: &TlsServer,
+    tls: Arc<TlsServer>,
     worker: &Worker,
 ) -> io::Result<TlsStream<Counted<TcpStream>>> {
     let mut io = Counted::new(tcp);

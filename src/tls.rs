@@ -30,10 +30,13 @@ pub enum TlsServerError {
 
 /// Every certificate of the listeners, ready to shake hands.
 #[derive(Debug)]
-pub(super) struct TlsServer {
+pub struct TlsServer {
     /// For whoever asks for none of the others.
     first: Entry,
     others: Vec<Entry>,
+    /// Of the settings that it was made of.
+    digests: Vec<[u8; 32]>,
+    http2: bool,
 }
 
 #[derive(Debug)]
@@ -44,26 +47,38 @@ struct Entry {
 }
 
 impl TlsServer {
-    /// For `[server] tls`; none without it. `http2` is offered where it is spoken.
+    /// For `[server] tls`; none without it. `http2` is offered where it is spoken. The `previous` one stays where nothing
+    /// has changed, and with it the sessions that it has made.
     ///
     /// # Errors
     /// [`TlsServerError`]
-    pub(super) fn new(
+    pub fn new(
         settings: &[ServerTls],
         http2: bool,
         clock: &Clock,
-    ) -> Result<Option<Self>, TlsServerError> {
+        previous: Option<&Arc<Self>>,
+    ) -> Result<Option<Arc<Self>>, TlsServerError> {
+        let digests: Vec<[u8; 32]> = settings.iter().map(|one| one.digest).collect();
+        if let Some(previous) = previous
+            && (&previous.digests, previous.http2) == (&digests, http2)
+        {
+            return Ok(Some(Arc::clone(previous)));
+        }
         let entries = settings.iter().map(|one| {
             let names = one.certificate.hosts().map(str::to_owned).collect();
             Ok(Entry { names, config: Arc::new(config(one, http2, clock)?) })
         });
         let mut entries = entries.collect::<Result<Vec<_>, TlsServerError>>()?.into_iter();
-        Ok(entries.next().map(|first| Self { first, others: entries.collect() }))
+        Ok(entries.next().map(|first| {
+            let others = entries.collect();
+            Arc::new(Self { first, others, digests, http2 })
+        }))
     }
 
     /// What a client that asks for `host` is shown: the certificate with that very name, else one with a wildcard for
     /// it, else the first.
-    pub(super) fn choose(&self, host: Option<&str>) -> Arc<ServerConfig> {
+    #[must_use]
+    pub fn choose(&self, host: Option<&str>) -> Arc<ServerConfig> {
         let chosen = host.filter(|_| !self.others.is_empty()).and_then(|host| self.find(host));
         Arc::clone(&chosen.unwrap_or(&self.first).config)
     }
@@ -124,8 +139,9 @@ impl TimeProvider for Time {
     }
 }
 
-/// The protocols that are agreed on by ALPN (RFC 7301).
-pub(super) const H2: &[u8] = b"h2";
+/// HTTP/2, as ALPN calls it (RFC 7301).
+pub const H2: &[u8] = b"h2";
+/// HTTP/1.1, as ALPN calls it.
 const HTTP1: &[u8] = b"http/1.1";
 /// Tickets after each full handshake: whoever comes back does so with one of them.
 const TICKETS: usize = 1;
