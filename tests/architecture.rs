@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["demo"],
     &["server"],
+    &["admin"],
     &["gateway"],
     &["upstream"],
     &["route"],

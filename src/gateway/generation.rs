@@ -115,6 +115,18 @@ impl Generation {
         self.number
     }
 
+    /// The issuers of the configuration, as they are reached.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.issuers
+    }
+
+    /// Where records are kept.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
     /// The configuration.
     #[must_use]
     pub const fn settings(&self) -> &Arc<Settings> {

@@ -21,7 +21,7 @@ use crate::auth::{
 use crate::clock::Clock;
 use crate::config::{Server, Settings};
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Record, RequestIds, RouteName};
+use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
 use crate::tls::TlsServer;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
@@ -240,12 +240,20 @@ impl Gateway {
         let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
         record.client_id = answer.client_id.map(Into::into);
+        if endpoint == Endpoint::Token {
+            record.client_authentication = answer.authentication;
+        }
         Response::new(answer.status, answer.headers, Body::from(answer.body))
     }
 
     /// Gives back the file descriptors that nothing depends on.
     pub fn release(&self) {
         self.upstream.release();
+    }
+
+    /// Notes what is held, for whoever looks at the gateway. Called now and then by the worker.
+    pub fn tell(&self, held: &Held) {
+        self.authenticator.tell(held);
     }
 
     /// House-keeping, called now and then by the worker.

@@ -91,6 +91,7 @@ pub(super) async fn serve(
     })
     .await;
     let interim: Rc<dyn InterimSink> = Rc::new(Interim(Rc::clone(&state)));
+    let _counted = worker.counters.http1.enter();
     loop {
         let head = poll_fn(|cx| state.borrow_mut().poll_head(cx)).await;
         let next = match head {
@@ -136,6 +137,7 @@ async fn answer(
     worker: &Rc<Worker>,
 ) -> Next {
     let started = worker.clock.monotonic();
+    let _counted = worker.counters.in_flight.enter();
     let (method, version) = (request.method.clone(), request.version);
     let mut record = gateway.record(started, &request);
     let answered = {
@@ -262,6 +264,7 @@ async fn respond(
         (Err(()), _) => Next::Cut,
         (Ok(()), Some(upstream)) => {
             let (client, early) = state.borrow_mut().give_up_socket();
+            let _counted = worker.counters.tunnels.enter();
             tunnel::run(client, early, upstream, worker).await;
             Next::Close
         }
