@@ -34,6 +34,7 @@ pub mod observe;
 
 pub mod message;
 
+pub mod limit;
 pub mod store;
 
 pub mod config;

@@ -75,6 +75,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         clients: vec![client(CLIENT, vec![sha256(CLIENT_SECRET)])],
         issuers: Vec::new(),
         access: Policy { protect: Protect::Mutating, demands: Demands::default(), report: false },
+        rate_limit: None,
         routes: Vec::new(),
         identity: Identity {
             headers: vec![
@@ -144,5 +145,6 @@ pub(crate) fn route(path: &str, protect: Protect) -> Route {
         methods: Vec::new(),
         policy: Policy { protect, demands: Demands::default(), report: false },
         identity: None,
+        rate_limit: None,
     }
 }

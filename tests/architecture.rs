@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["dial", "tls"],
     &["observe"],
     &["message"],
-    &["store"],
+    &["limit", "store"],
     &["config"],
     &["keys"],
     &["certificate", "condition", "json", "reference"],

@@ -36,9 +36,9 @@ pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use settings::{
     Admin, AuthorizationHeader, Client, ClientCertificates, ClientSecret, Demands, Endpoints,
-    Identity, Introspection, Issuer, KeySource, Listen, Log, Metadata, Methods, Origin,
-    OriginAddress, Policy, Protect, Resource, Route, SecretKind, Server, ServerTls, Settings,
-    StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
+    Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log, Metadata, Methods, Origin,
+    OriginAddress, Policy, Protect, RateLimit, Resource, Route, SecretKind, Server, ServerTls,
+    Settings, StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

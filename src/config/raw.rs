@@ -9,8 +9,8 @@ use super::amount::{Limits, Size, Span, Whole};
 use super::shape::{At, section};
 use super::value::{
     Anything, Authorization, ClientAuth, ClientAuthentication, ClientCertificate, Entries,
-    FilePath, Hidden, Introspected, LogFormat, Mode, Moment, OneOrMore, Optional, Protect,
-    RouteAccess, Signature, Text, TokenFormat,
+    FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional,
+    Protect, RouteAccess, Signature, Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -279,6 +279,18 @@ section! {
         any_of: Vec<At<Text>> = NONE;
         /// enforce; or report: let everything through, and log and count what would have been refused.
         mode: Mode = "enforce";
+        /// How often one caller may ask, over everything that has no rate_limit of its own; left out: as often as it likes.
+        rate_limit: RateLimit;
+    }
+
+    /// How often one caller may ask. A quota can be used at once, and comes back evenly over the window.
+    RateLimit {
+        /// Who counts as one caller: client (a client_id), subject (a sub) or address (IPv6: its first 64 bits). A request without a token counts by its address.
+        per: LimitPer = "client";
+        /// How many requests. Required.
+        requests: Whole<LimitRequests>;
+        /// In which time.
+        window: Span<LimitWindow> = "1m";
     }
 
     /// Who is let in to some paths. The most specific route decides, whatever the order: by host, then by path, then by methods.
@@ -309,6 +321,8 @@ section! {
         mode: Mode;
         /// What the upstream learns of the caller here.
         identity: RouteIdentity;
+        /// How often one caller may ask here, instead of [access]'s.
+        rate_limit: RateLimit;
     }
 
     /// What the upstream learns of the caller on one route.
@@ -387,4 +401,6 @@ limits! {
     Leeway: 0, 5 * MINUTE, "a token would outlive its end by this";
     HeaderSize: 8 * KIB, KIB * KIB, "every client may make the gateway hold this much";
     BodySize: 0, 1 << 50, "0 means no limit";
+    LimitRequests: 1, 1_000_000, "access = \"deny\" lets nobody in, and more than a million are as good as no limit";
+    LimitWindow: SECOND, DAY, "clients are told whole seconds, and counts are gone when the gateway stops";
 }

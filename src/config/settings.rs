@@ -34,6 +34,8 @@ pub struct Settings {
     pub issuers: Vec<Issuer>,
     /// `[access]`: the policy where no route is.
     pub access: Policy,
+    /// `[access]`: how often one caller may ask, over everything that has no limit of its own.
+    pub rate_limit: Option<RateLimit>,
     /// `[[routes]]`, in file order; no two match the same requests with the same specificity.
     pub routes: Vec<Route>,
     /// `[identity]`
@@ -454,6 +456,30 @@ pub struct Route {
     pub policy: Policy,
     /// Instead of `[identity]`'s headers.
     pub identity: Option<Vec<(HeaderName, String)>>,
+    /// Instead of `[access]`'s.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// How often one caller may ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RateLimit {
+    /// Who counts as one.
+    pub per: LimitPer,
+    /// How many requests, at least one.
+    pub requests: u32,
+    /// In which time, at least a second.
+    pub window: Duration,
+}
+
+/// Who counts as one caller. Whoever does not have what is asked for counts by the next of these.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum LimitPer {
+    /// A `client_id` of one issuer.
+    Client,
+    /// A `sub` of one issuer.
+    Subject,
+    /// A client's address; the first 64 bits of an IPv6 one.
+    Address,
 }
 
 /// What the upstream learns of the caller.

@@ -93,6 +93,8 @@ choice! {
     RouteAccess { "public" => Public, "protected" => Protected, "deny" => Deny }
     /// Whether a refusal is carried out.
     Mode { "enforce" => Enforce, "report" => Report }
+    /// Who counts as one caller.
+    LimitPer { "client" => Client, "subject" => Subject, "address" => Address }
     /// How the log looks.
     LogFormat { "text" => Text, "json" => Json }
 }

@@ -21,6 +21,8 @@ pub struct Explanation {
     pub route: Option<RuleSaid>,
     /// What that rule demands, each in a clause.
     pub demands: Vec<String>,
+    /// How often one caller may ask, where that is limited.
+    pub rate_limit: Option<String>,
     /// The issuer whose token it is, by name.
     pub issuer: Option<String>,
     /// What was looked at, in order.
@@ -91,6 +93,7 @@ impl Gateway {
         let guarded = policy.guards(&request);
         said.route = Some(rule_said(&choice, &request));
         said.demands = demands_said(policy, guarded);
+        said.rate_limit = self.limits.as_ref().and_then(|limits| limits.said(choice.rule));
         let now = self.clock.unix_seconds();
         let authentication = said.authenticate(self, &request, now);
         let authentication = once(&request, guarded, authentication);

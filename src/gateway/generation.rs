@@ -8,6 +8,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
+use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
 use crate::tls::{TlsServer, TlsServerError};
 use crate::token::{self, TokenService};
@@ -21,6 +22,7 @@ pub struct Generation {
     pub(super) tokens: Option<Arc<TokenService>>,
     pub(super) issuers: Arc<Issuers>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) limits: Arc<Limits>,
     pub(super) upstream: upstream::Common,
     /// Towards clients; without it they are served in clear.
     pub(super) tls: Option<Arc<TlsServer>>,
@@ -97,12 +99,14 @@ impl Generation {
             previous.and_then(|previous| previous.tls.as_ref()),
         )?;
         let upstream = upstream::Common::new(&settings)?;
+        let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
             settings: Arc::new(settings),
             tokens,
             issuers,
             store,
+            limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             upstream,
             tls,
             clock,

@@ -3,6 +3,7 @@
 
 mod explain;
 mod generation;
+mod limit;
 mod refusal;
 
 use std::rc::Rc;
@@ -15,11 +16,14 @@ pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use generation::{Generation, SetupError};
 pub use refusal::Refusal;
 
+use limit::RateLimits;
+
 use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
 use crate::clock::Clock;
 use crate::config::{Server, Settings};
+use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
@@ -42,6 +46,7 @@ pub struct Gateway {
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
     upstream: Upstream,
+    limits: Option<RateLimits>,
 }
 
 /// What becomes of a request that was judged.
@@ -49,7 +54,7 @@ enum Verdict {
     /// It is for an endpoint of the gateway itself.
     Own(Arc<TokenService>, Endpoint, Request),
     /// It goes on.
-    Forward(Permitted),
+    Forward(Permitted, Option<Quota>),
 }
 
 impl Gateway {
@@ -91,6 +96,7 @@ impl Gateway {
                 previous.map(|previous| &previous.upstream),
                 clock.clone(),
             ),
+            limits: RateLimits::new(settings, &generation.limits),
             clock,
             generation,
         }
@@ -170,10 +176,13 @@ impl Gateway {
             Verdict::Own(tokens, endpoint, request) => {
                 Ok(self.own(&tokens, endpoint, request, record).await)
             }
-            Verdict::Forward(permitted) => {
-                let forwarded =
+            Verdict::Forward(permitted, quota) => {
+                let mut forwarded =
                     self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
+                if let Some(quota) = quota {
+                    limit::tell(&quota, &mut forwarded.response.headers);
+                }
                 Ok(forwarded.response)
             }
         }
@@ -197,7 +206,32 @@ impl Gateway {
             record.client_id = caller.principal.client_id.as_deref().map(Into::into);
         }
         let permitted = permit(request, &choice, authentication, now, record)?;
-        Ok(Verdict::Forward(permitted))
+        let quota = self.count(choice.rule, &permitted, record)?;
+        Ok(Verdict::Forward(permitted, quota))
+    }
+
+    /// Counts a request that was let through, where its rule has a limit.
+    fn count(
+        &self,
+        rule: &Rule,
+        permitted: &Permitted,
+        record: &mut Record,
+    ) -> Result<Option<Quota>, Refusal> {
+        let Some(limits) = &self.limits else { return Ok(None) };
+        let (caller, now) = (permitted.caller(), self.clock.monotonic());
+        let Some(mut quota) = limits.take(rule, caller, record.client_address, now) else {
+            return Ok(None);
+        };
+        match (quota.retry_after.is_some(), rule.policy.reports()) {
+            (false, _) => {}
+            (true, false) => return Err(Refusal::Limited(quota)),
+            (true, true) if record.decision == Decision::Reported => {}
+            (true, true) => {
+                (record.decision, record.reason) = (Decision::Reported, "rate_limited");
+            }
+        }
+        quota.retry_after = None;
+        Ok(Some(quota))
     }
 
     /// The endpoint of the gateway itself that a request is for.

@@ -43,6 +43,8 @@ pub struct Routes {
 pub struct Rule {
     /// What the log calls it.
     pub name: RouteName,
+    /// Its place among `[[routes]]`; none for the default.
+    pub number: Option<usize>,
     /// Which requests it is for; none for the default.
     pub pattern: Option<Pattern>,
     /// Who is let in.
@@ -97,6 +99,7 @@ impl Routes {
         let mut routes = Self {
             default: Rule {
                 name: RouteName::Fixed("default"),
+                number: None,
                 pattern: None,
                 policy: Policy::new(&settings.access),
                 identity_set: 0,
@@ -129,6 +132,7 @@ impl Routes {
             let own = route.identity.as_deref();
             routes.rules.push(Rule {
                 name: RouteName::Named(Rc::from(route.name.as_str())),
+                number: Some(number),
                 pattern: Some(Pattern {
                     host: route.host.clone(),
                     path: route.path.clone(),

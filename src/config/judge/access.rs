@@ -12,7 +12,7 @@ use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::raw::{self, Root};
-use crate::config::settings::{Demands, Policy, Protect, Route};
+use crate::config::settings::{self, Demands, Policy, Protect, RateLimit, Route};
 use crate::config::shape::At;
 use crate::config::value::{self, Entries, Mode, OneOrMore, RouteAccess, Text};
 use crate::identity::{OWN_ISSUER, Scopes};
@@ -104,6 +104,7 @@ fn route(
     let methods = raw.methods.as_ref().map(|methods| self::methods(&methods.value, desk));
     let own = demands(raw, path.as_ref(), names, desk);
     let identity = raw.identity.as_ref().map(|identity| route_identity(&identity.value, desk));
+    let rate_limit = rate_limit(raw.rate_limit.as_ref(), desk);
     let policy = policy(raw, own?, access, desk);
     let path = path?;
     Some(Route {
@@ -122,7 +123,27 @@ fn route(
             Some(identity) => Some(identity?),
             None => None,
         },
+        rate_limit: rate_limit?,
     })
+}
+
+/// How often one caller may ask; `Some(None)` where nothing is said of it.
+pub(super) fn rate_limit(
+    written: Option<&At<raw::RateLimit>>,
+    desk: &mut Desk<'_>,
+) -> Option<Option<RateLimit>> {
+    let Some(At { value: raw, place }) = written else { return Some(None) };
+    if !raw.given.has("requests") {
+        let mend = "say how many, as in rate_limit = { per = \"client\", requests = 100, window = \"1m\" }";
+        desk.report.error(*place, "this `rate_limit` has no `requests`", mend);
+    }
+    let per = match raw.per.as_ref()?.value {
+        value::LimitPer::Client => settings::LimitPer::Client,
+        value::LimitPer::Subject => settings::LimitPer::Subject,
+        value::LimitPer::Address => settings::LimitPer::Address,
+    };
+    let requests = u32::try_from(raw.requests.as_ref()?.value.0).ok()?;
+    Some(Some(RateLimit { per, requests, window: raw.window.as_ref()?.value.0 }))
 }
 
 fn path(path: &At<Text>, desk: &mut Desk<'_>) -> Option<PathPattern> {

@@ -58,6 +58,10 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
+    let rate_limit = raw
+        .access
+        .as_ref()
+        .and_then(|access| access::rate_limit(access.value.rate_limit.as_ref(), desk));
     let routes = raw
         .routes
         .as_ref()
@@ -81,6 +85,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         clients: clients?,
         issuers: issuers?,
         access: access?,
+        rate_limit: rate_limit?,
         routes: routes?,
         identity: identity?,
         store: store?,

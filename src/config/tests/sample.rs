@@ -40,6 +40,7 @@ fn the_sample_file_names_every_key_there_is() {
             "secrets.",
             "introspection.",
             "routes.identity.",
+            "rate_limit.",
         ]
         .iter()
         .any(|list| path.contains(list));
@@ -68,7 +69,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 98] = [
+const CHANGES: &[(&str, &str)] = &[
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.tls.certificate_file", "\"missing\""),
     ("server.tls.private_key_file", "\"missing\""),
@@ -150,6 +151,9 @@ const CHANGES: [(&str, &str); 98] = [
     ("access.all_of", "[\"b\"]"),
     ("access.any_of", "[\"b\"]"),
     ("access.mode", "\"report\""),
+    ("access.rate_limit.per", "\"address\""),
+    ("access.rate_limit.requests", "7"),
+    ("access.rate_limit.window", "7"),
     ("routes.0.path", "\"/b\""),
     ("routes.0.host", "\"b\""),
     ("routes.0.methods", "[\"PUT\"]"),
@@ -163,6 +167,9 @@ const CHANGES: [(&str, &str); 98] = [
     ("routes.0.when", "\"now > 1\""),
     ("routes.0.mode", "\"report\""),
     ("routes.0.identity.headers.*", "{ X-B = \"b\" }"),
+    ("routes.0.rate_limit.per", "\"address\""),
+    ("routes.0.rate_limit.requests", "7"),
+    ("routes.0.rate_limit.window", "7"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("store.url", "\"file:b\""),
