@@ -35,10 +35,11 @@ pub use load::{Loaded, NotFound, Sources, find_file, load};
 pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use settings::{
-    Admin, AuthorizationHeader, Client, ClientCertificates, ClientSecret, Demands, Endpoints,
-    Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log, Metadata, Methods, Origin,
-    OriginAddress, Policy, Protect, RateLimit, Resource, Route, SecretKind, Server, ServerTls,
-    Settings, StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
+    Admin, AuthorizationHeader, Balance, Client, ClientCertificates, ClientSecret,
+    DEFAULT_UPSTREAM, Demands, Endpoints, Identity, Introspection, Issuer, KeySource, LimitPer,
+    Listen, Log, MOST_ORIGINS, Metadata, Methods, Origin, OriginAddress, Policy, Protect,
+    RateLimit, Resource, Rewrite, RewritePart, Route, SecretKind, Server, ServerTls, Settings,
+    StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

@@ -6,9 +6,11 @@
 
 use super::address::{ListenAddress, Network, Socket};
 use super::amount::{Limits, Size, Span, Whole};
-use super::shape::{At, section};
+use super::node::{Node, Value};
+use super::report::Report;
+use super::shape::{At, Key, Read, Shape, field, section};
 use super::value::{
-    Anything, Authorization, ClientAuth, ClientAuthentication, ClientCertificate, Entries,
+    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, ClientCertificate, Entries,
     FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional,
     Protect, RouteAccess, Signature, Text, TokenFormat,
 };
@@ -23,6 +25,8 @@ section! {
         server: Server = ();
         /// Where every request goes that is not the gateway's own. Required.
         upstream: Upstream;
+        /// Further upstreams, by name, for routes; each has every key of [upstream].
+        upstreams: Vec<At<NamedUpstream>> = NONE;
         /// The token service. Without this table there is none, and every mutating request is refused.
         token: Token;
         /// The machine clients that may ask for tokens.
@@ -81,8 +85,12 @@ section! {
 
     /// Where every request goes that is not the gateway's own.
     Upstream {
-        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required.
+        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required, unless urls is given.
         url: Text;
+        /// Several URLs of one and the same service, instead of url: requests are spread over them.
+        urls: Vec<At<Text>>;
+        /// How requests are spread over urls. least_requests: to the one with the fewest in flight. round_robin: to one after the other. random: to any.
+        balance: Balance = "least_requests";
         /// From the first packet to a usable connection, TLS included.
         connect_timeout: Span<ConnectTimeout> = "2s";
         /// From the request sent to the head of the response, and between two pieces of a body; 0 means no limit.
@@ -321,6 +329,10 @@ section! {
         mode: Mode;
         /// What the upstream learns of the caller here.
         identity: RouteIdentity;
+        /// Where these requests go: the name of one of [[upstreams]], or `default` for [upstream].
+        upstream: Text;
+        /// The path that the upstream gets instead, with parameters of `path`, as in `/v2/{id}/{rest}`. Policy is judged by the original path; the query goes on.
+        rewrite: Text;
         /// How often one caller may ask here, instead of [access]'s.
         rate_limit: RateLimit;
     }
@@ -364,6 +376,49 @@ section! {
         level: Text = "info";
         /// Whether each request gets a line.
         access: bool = true;
+    }
+}
+
+/// One of `[[upstreams]]`: an [`Upstream`] with a name.
+#[derive(Clone)]
+pub(super) struct NamedUpstream {
+    pub(super) name: Option<At<Text>>,
+    /// Whether a name was written, well or badly.
+    pub(super) given: bool,
+    pub(super) upstream: Upstream,
+}
+
+impl NamedUpstream {
+    fn key() -> Key {
+        let about = "What routes, the log and the metrics call it. Required.".to_owned();
+        Key { name: "name", about, default: None, shape: Text::shape() }
+    }
+}
+
+impl Read for NamedUpstream {
+    fn shape() -> Shape {
+        match Upstream::shape() {
+            Shape::Table(mut table) => {
+                table.about =
+                    "An upstream that routes name; it has every key of [upstream].".into();
+                table.keys.insert(0, Self::key());
+                Shape::Table(table)
+            }
+            other => other,
+        }
+    }
+
+    /// `name` is taken out first: what is left is an [`Upstream`].
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let mut rest = node.clone();
+        let (mut name, mut given) = (None, false);
+        if let Value::Table(entries) = &mut rest.value {
+            name = field(node, entries, "name", None, report);
+            given = entries.iter().any(|(known, _)| known == "name");
+            entries.retain(|(known, _)| known != "name");
+        }
+        let upstream = Upstream::read(&rest, report)?;
+        Some(Self { name, given, upstream })
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub server: Server,
     /// `[upstream]`
     pub upstream: Upstream,
+    /// `[[upstreams]]`, in file order; names are unique, and none is [`DEFAULT_UPSTREAM`].
+    pub upstreams: Vec<Upstream>,
     /// `[token]`; without it there is no token endpoint, and no token is valid.
     pub token: Option<Token>,
     /// `[[clients]]`, in file order; ids are unique.
@@ -59,6 +61,11 @@ impl Settings {
             }
         }
         sets
+    }
+
+    /// Every upstream: `[upstream]` first, then `[[upstreams]]`; routes count them so.
+    pub fn every_upstream(&self) -> impl Iterator<Item = &Upstream> {
+        std::iter::once(&self.upstream).chain(&self.upstreams)
     }
 
     /// Whether some route looks at the claims of tokens.
@@ -167,8 +174,12 @@ pub enum Listen {
 /// Where requests go.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
-    /// The one origin.
-    pub origin: Origin,
+    /// What routes and the log call it.
+    pub name: String,
+    /// At least one and at most [`MOST_ORIGINS`], in file order; no two are the same.
+    pub origins: Vec<Origin>,
+    /// How requests are spread over them.
+    pub balance: Balance,
     /// From the first SYN to a usable connection, TLS included.
     pub connect_timeout: Duration,
     /// From the whole request sent to the response head, and between two pieces of a body; `None`: no limit.
@@ -183,6 +194,17 @@ pub struct Upstream {
     pub tls: UpstreamTls,
 }
 
+/// How requests are spread over several origins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Balance {
+    /// To the origin with the fewest requests in flight.
+    LeastRequests,
+    /// To one after the other.
+    RoundRobin,
+    /// To any.
+    Random,
+}
+
 /// One address of an upstream.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {
@@ -194,6 +216,19 @@ pub struct Origin {
     pub authority: String,
     /// Put before each request's path; empty, or starts with `/` and does not end with it.
     pub base_path: String,
+}
+
+/// Its URL.
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        match &self.address {
+            OriginAddress::Tcp(..) => {
+                write!(out, "{scheme}://{}{}", self.authority, self.base_path)
+            }
+            OriginAddress::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// Where to connect to.
@@ -456,6 +491,10 @@ pub struct Route {
     pub policy: Policy,
     /// Instead of `[identity]`'s headers.
     pub identity: Option<Vec<(HeaderName, String)>>,
+    /// Which of [`Settings::every_upstream`] the requests go to.
+    pub upstream: usize,
+    /// What the upstream gets instead of the path.
+    pub rewrite: Option<Rewrite>,
     /// Instead of `[access]`'s.
     pub rate_limit: Option<RateLimit>,
 }
@@ -480,6 +519,24 @@ pub enum LimitPer {
     Subject,
     /// A client's address; the first 64 bits of an IPv6 one.
     Address,
+}
+
+/// A path that is made of the parameters of another.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rewrite {
+    /// As it was written.
+    pub text: String,
+    /// What it is made of; begins with a slash.
+    pub parts: Vec<RewritePart>,
+}
+
+/// A part of a [`Rewrite`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RewritePart {
+    /// This.
+    Text(String),
+    /// The segment of the pattern with this number: a parameter, or the rest.
+    Segment(usize),
 }
 
 /// What the upstream learns of the caller.
@@ -526,3 +583,8 @@ pub struct Log {
     /// Whether each request gets a line.
     pub access: bool,
 }
+
+/// What `[upstream]` is called.
+pub const DEFAULT_UPSTREAM: &str = "default";
+/// Most origins of one upstream: a set of them is one number.
+pub const MOST_ORIGINS: usize = 64;

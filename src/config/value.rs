@@ -73,6 +73,8 @@ macro_rules! choice {
 choice! {
     /// What becomes of `Authorization`.
     Authorization { "forward" => Forward, "remove" => Remove }
+    /// How requests are spread over several origins.
+    Balance { "least_requests" => LeastRequests, "round_robin" => RoundRobin, "random" => Random }
     /// How a client's secret is sent.
     ClientAuth { "basic" => Basic, "post" => Post }
     /// Which tokens an issuer is asked about.

@@ -102,11 +102,15 @@ impl Gateway {
         {
             said.check("one credential", Some(false), Some(denied));
         }
-        let (mut met, demand) = (Vec::new(), choice.demand(now));
+        let demand = match choice.demand(&request, now) {
+            Ok(demand) => demand,
+            Err(ambiguous) => return said.refused(&ambiguous.into(), None),
+        };
+        let mut met = Vec::new();
         let is_judged =
             guarded && !policy.denies() && matches!(authentication, Ok(Authentication::Caller(_)));
         let outcome =
-            authorize(request, &demand, authentication, &mut |requirement| met.push(requirement));
+            authorize(request, demand, authentication, &mut |requirement| met.push(requirement));
         let denied = match &outcome {
             Ok(permitted) => permitted.reported(),
             Err(denied) => Some(*denied),
@@ -226,7 +230,7 @@ impl Explanation {
             None if guarded => "the token is good, and all that is demanded".to_owned(),
             None => "no token is needed".to_owned(),
         };
-        let head = gateway.upstream.head(&permitted, b"(made for each request)");
+        let head = gateway.upstreams.head(&permitted, b"(made for each request)");
         let head = String::from_utf8_lossy(&head).into_owned();
         let mut lines = head.lines().filter(|line| !line.is_empty());
         self.upstream_line = lines.next().map(without_query);

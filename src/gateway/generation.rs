@@ -12,7 +12,7 @@ use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
 use crate::tls::{TlsServer, TlsServerError};
 use crate::token::{self, TokenService};
-use crate::upstream;
+use crate::upstream::Origins;
 
 /// A configuration, set up. Whatever can fail has been done: a worker that is told of it only builds.
 #[derive(Debug)]
@@ -22,8 +22,8 @@ pub struct Generation {
     pub(super) tokens: Option<Arc<TokenService>>,
     pub(super) issuers: Arc<Issuers>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) origins: Origins,
     pub(super) limits: Arc<Limits>,
-    pub(super) upstream: upstream::Common,
     /// Towards clients; without it they are served in clear.
     pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) clock: Clock,
@@ -98,7 +98,7 @@ impl Generation {
             &clock,
             previous.and_then(|previous| previous.tls.as_ref()),
         )?;
-        let upstream = upstream::Common::new(&settings)?;
+        let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
@@ -106,8 +106,8 @@ impl Generation {
             tokens,
             issuers,
             store,
+            origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
-            upstream,
             tls,
             clock,
         }))
@@ -123,6 +123,12 @@ impl Generation {
     #[must_use]
     pub const fn issuers(&self) -> &Arc<Issuers> {
         &self.issuers
+    }
+
+    /// The origins of every upstream, as they are reached.
+    #[must_use]
+    pub const fn origins(&self) -> &Origins {
+        &self.origins
     }
 
     /// Where records are kept.

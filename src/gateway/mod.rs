@@ -29,7 +29,7 @@ use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
 use crate::tls::TlsServer;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
-use crate::upstream::Upstream;
+use crate::upstream::Upstreams;
 
 /// One worker's gateway, by one configuration. Requests keep the one that they began with.
 pub struct Gateway {
@@ -45,7 +45,7 @@ pub struct Gateway {
     issued: Option<OwnTokens>,
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
-    upstream: Upstream,
+    upstreams: Upstreams,
     limits: Option<RateLimits>,
 }
 
@@ -75,7 +75,6 @@ impl Gateway {
         let tokens = generation.tokens.clone();
         let (store, clock) = (&generation.store, generation.clock.clone());
         Self {
-            ids,
             server: Rc::new(settings.server.clone()),
             routes: Routes::new(
                 settings,
@@ -90,12 +89,14 @@ impl Gateway {
             ),
             issued: OwnTokens::of_every_audience(settings, Arc::clone(store)),
             resource_metadata: resource_metadata(settings),
-            upstream: Upstream::new(
+            upstreams: Upstreams::new(
                 settings,
-                &generation.upstream,
-                previous.map(|previous| &previous.upstream),
+                &generation.origins,
+                previous.map(|previous| &previous.upstreams),
                 clock.clone(),
+                ids.prefix(),
             ),
+            ids,
             limits: RateLimits::new(settings, &generation.limits),
             clock,
             generation,
@@ -178,7 +179,7 @@ impl Gateway {
             }
             Verdict::Forward(permitted, quota) => {
                 let mut forwarded =
-                    self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
+                    self.upstreams.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
                 if let Some(quota) = quota {
                     limit::tell(&quota, &mut forwarded.response.headers);
@@ -282,7 +283,7 @@ impl Gateway {
 
     /// Gives back the file descriptors that nothing depends on.
     pub fn release(&self) {
-        self.upstream.release();
+        self.upstreams.release();
     }
 
     /// Notes what is held, for whoever looks at the gateway. Called now and then by the worker.
@@ -292,7 +293,7 @@ impl Gateway {
 
     /// House-keeping, called now and then by the worker.
     pub fn tidy(&self) {
-        self.upstream.tidy();
+        self.upstreams.tidy();
     }
 }
 
@@ -329,7 +330,8 @@ fn permit(
     let rule = choice.rule;
     let guarded = rule.policy.guards(&request);
     let authentication = once(&request, guarded, authentication);
-    let permitted = authorize(request, &choice.demand(now), authentication, &mut |_| {})
+    let demand = choice.demand(&request, now)?;
+    let permitted = authorize(request, demand, authentication, &mut |_| {})
         .map_err(|denied| Refusal::of(denied, &rule.policy))?;
     (record.decision, record.reason) = passed(&permitted, guarded, rule);
     Ok(permitted)

@@ -411,6 +411,12 @@ impl RequestIds {
         Self { prefix, next: Cell::new(0) }
     }
 
+    /// The random bits that they begin with.
+    #[must_use]
+    pub const fn prefix(&self) -> u64 {
+        self.prefix
+    }
+
     /// The client's own id if it is short and harmless, else the next of ours.
     #[must_use]
     pub fn take(&self, given: Option<&HeaderValue>) -> RequestId {

@@ -7,6 +7,7 @@ mod endpoints;
 mod identity;
 mod issuers;
 mod listeners;
+mod rewrite;
 mod secrets;
 mod store;
 mod tls;
@@ -48,6 +49,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
             None
         }
     };
+    let upstreams =
+        raw.upstreams.as_ref().and_then(|named| upstream::upstreams(&named.value, desk));
     let token = raw.token.as_ref().map(|token| token::token(&token.value, desk));
     let clients = raw.clients.as_ref().and_then(|clients| clients::clients(&clients.value, desk));
     let issuers = raw
@@ -67,7 +70,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .as_ref()
         .and_then(|routes| access::routes(&routes.value, access.as_ref(), raw, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
-    listeners::apart(raw, upstream.as_ref(), desk);
+    listeners::apart(raw, upstream.as_ref(), upstreams.as_deref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
     if let (Some(StoreUrl::Memory), Some(Some(token))) = (&store, &token) {
         store::whether_it_forgets(raw, token, desk);
@@ -78,6 +81,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     Some(Settings {
         server: server?,
         upstream: upstream?,
+        upstreams: upstreams?,
         token: match token {
             Some(token) => Some(token?),
             None => None,

@@ -43,7 +43,8 @@ fn the_sample_file_names_every_key_there_is() {
             "rate_limit.",
         ]
         .iter()
-        .any(|list| path.contains(list));
+        .any(|list| path.contains(list))
+            || path.starts_with("upstreams.") && path != "upstreams.name";
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -84,6 +85,9 @@ const CHANGES: &[(&str, &str)] = &[
     ("server.max_connections", "1"),
     ("server.drain_timeout", "11"),
     ("upstream.url", "\"http://b\""),
+    ("upstream.urls", "[\"http://b\"]"),
+    ("upstream.balance", "\"random\""),
+    ("upstreams.0.name", "\"b\""),
     ("upstream.connect_timeout", "11"),
     ("upstream.timeout", "11"),
     ("upstream.idle_timeout", "11"),
@@ -166,6 +170,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("routes.0.claims.*", "{ b = [\"c\"] }"),
     ("routes.0.when", "\"now > 1\""),
     ("routes.0.mode", "\"report\""),
+    ("routes.0.upstream", "\"a\""),
+    ("routes.0.rewrite", "\"/b\""),
     ("routes.0.identity.headers.*", "{ X-B = \"b\" }"),
     ("routes.0.rate_limit.per", "\"address\""),
     ("routes.0.rate_limit.requests", "7"),
@@ -188,7 +194,9 @@ fn every_key_of_the_schema_changes_something() {
         if shortened.iter().any(|list| path.starts_with(list)) {
             continue; // the next test
         }
-        let change = CHANGES.iter().find(|(key, _)| *key == path);
+        let of_upstream = path.strip_prefix("upstreams.0.").map(|key| format!("upstream.{key}"));
+        let known = |path: &str| CHANGES.iter().find(|(key, _)| *key == path);
+        let change = known(&path).or_else(|| known(&of_upstream?));
         let (_, value) = change.unwrap_or_else(|| panic!("no sample value for {path}"));
         let mut changed = base.clone();
         set(&mut changed, path.trim_end_matches(".*"), value);
@@ -238,7 +246,9 @@ fn base() -> toml::Table {
     set(&mut base, "upstream.url", "\"https://a\"");
     let issuer: toml::Table = ISSUER.parse().unwrap();
     base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
-    let routes: toml::Table = "routes = [{ path = \"/a\" }]".parse().unwrap();
+    let routes =
+        "routes = [{ path = \"/a\" }]\nupstreams = [{ name = \"a\", url = \"https://a\" }]";
+    let routes: toml::Table = routes.parse().unwrap();
     base.extend(routes);
     base
 }
