@@ -94,7 +94,7 @@ impl Generation {
         )?;
         let tls = TlsServer::new(
             &settings.server.tls,
-            false,
+            settings.server.http2,
             &clock,
             previous.and_then(|previous| previous.tls.as_ref()),
         )?;

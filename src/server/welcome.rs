@@ -10,13 +10,14 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
+use bytes::Bytes;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
-use super::connection;
 use super::worker::{Place, Worker};
+use super::{connection, http2};
 use crate::http1::Deadline;
 use crate::message::Peer;
 use crate::net::{Counted, Stream};
@@ -50,9 +51,11 @@ pub(super) async fn serve(
         return;
     };
     let Ready { stream, peer, protocol } = ready;
+    let peer = Rc::new(peer);
     match protocol {
-        Protocol::Http1 | Protocol::Http2 => {
-            connection::serve(stream, Rc::new(peer), first_head, worker, place).await;
+        Protocol::Http1 => connection::serve(stream, peer, first_head, worker, place).await,
+        Protocol::Http2 => {
+            http2::serve(stream, Bytes::new(), peer, worker, &place, first_head).await;
         }
     }
 }

@@ -70,7 +70,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: &[(&str, &str)] = &[
+const CHANGES: [(&str, &str); 107] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.tls.certificate_file", "\"missing\""),
     ("server.tls.private_key_file", "\"missing\""),
@@ -83,6 +83,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("server.max_header_size", "\"33KiB\""),
     ("server.max_body_size", "1"),
     ("server.max_connections", "1"),
+    ("server.http2", "false"),
+    ("server.max_streams", "7"),
     ("server.drain_timeout", "11"),
     ("upstream.url", "\"http://b\""),
     ("upstream.urls", "[\"http://b\"]"),
