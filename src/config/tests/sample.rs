@@ -70,7 +70,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 107] = [
+const CHANGES: &[(&str, &str)] = &[
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.tls.certificate_file", "\"missing\""),
     ("server.tls.private_key_file", "\"missing\""),
