@@ -41,6 +41,7 @@ fn the_sample_file_names_every_key_there_is() {
             "introspection.",
             "routes.identity.",
             "rate_limit.",
+            "routes.cors.",
         ]
         .iter()
         .any(|list| path.contains(list))
@@ -180,6 +181,18 @@ const CHANGES: &[(&str, &str)] = &[
     ("routes.0.rate_limit.window", "7"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
+    ("cors.origins", "\"https://b\""),
+    ("cors.methods", "[\"PUT\"]"),
+    ("cors.headers", "[\"b\"]"),
+    ("cors.expose", "[\"b\"]"),
+    ("cors.credentials", "true"),
+    ("cors.max_age", "11"),
+    ("routes.0.cors.origins", "\"https://b\""),
+    ("routes.0.cors.methods", "[\"PUT\"]"),
+    ("routes.0.cors.headers", "[\"b\"]"),
+    ("routes.0.cors.expose", "[\"b\"]"),
+    ("routes.0.cors.credentials", "true"),
+    ("routes.0.cors.max_age", "11"),
     ("store.url", "\"file:b\""),
     ("admin.listen", "\"127.0.0.1:82\""),
     ("log.format", "\"json\""),
