@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod explain;
 mod key;
+mod man;
 mod run;
 mod schema;
 mod secret;
@@ -97,6 +98,13 @@ Example:
   tollgate schema > gateway.schema.json             then, first line of gateway.toml: #:schema ./gateway.schema.json")]
     Schema,
 
+    /// Print the manual, or write all of its pages into a folder
+    #[command(after_help = "\
+Examples:
+  tollgate man | man -l -                           read tollgate(1)
+  tollgate man --folder /usr/local/share/man/man1   every command, and gateway.toml(5)")]
+    Man(ManArgs),
+
     /// Print completions for a shell
     #[command(after_help = "\
 Examples:
@@ -180,6 +188,14 @@ pub(crate) struct KeyArgs {
     pub(crate) algorithm: String,
 }
 
+/// `tollgate man`
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ManArgs {
+    /// Write every page into this folder, which is made if need be
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
+}
+
 /// `tollgate token`
 #[derive(Args, Clone, Debug)]
 pub(crate) struct TokenArgs {
@@ -234,6 +250,7 @@ pub fn main() -> ExitCode {
         Some(Command::Key(args)) => key::main(&args),
         Some(Command::Token(args)) => token::main(&args),
         Some(Command::Schema) => schema::main(),
+        Some(Command::Man(args)) => man::main(&args, Cli::command()),
         Some(Command::Completions { shell }) => completions::main(shell, &mut Cli::command()),
     }
 }
