@@ -3,6 +3,7 @@
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod key;
 mod man;
@@ -61,6 +62,19 @@ Example:
 Example:
   tollgate check --config /etc/tollgate/gateway.toml && systemctl reload tollgate")]
     Check(CheckArgs),
+
+    /// Look at the deployment around the gateway, and say what is wrong with it
+    #[command(after_help = "\
+Asks the upstream and the issuers with GETs that change nothing, and looks at files: can the API be reached around the
+gateway, does it take a GET for another method, does it fold _ and . in header names, do clocks agree, what expires soon,
+who may read the secrets.
+
+Examples:
+  tollgate doctor
+  tollgate doctor --config /etc/tollgate/gateway.toml --path /players --json
+
+Exit codes: 0 no fault, 1 a fault was found.")]
+    Doctor(DoctorArgs),
 
     /// Print what the gateway would do with a request, and why; nothing is sent
     #[command(after_help = "\
@@ -142,6 +156,19 @@ pub(crate) struct RunArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+}
+
+/// `tollgate doctor`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// A path of the API that answers a GET with some content
+    #[arg(short, long, value_name = "PATH", default_value = "/")]
+    pub(crate) path: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `tollgate explain`
@@ -245,6 +272,7 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::main(&args),
         Some(Command::Demo(args)) => demo::main(&args),
         Some(Command::Check(args)) => check::main(&args),
+        Some(Command::Doctor(args)) => doctor::main(&args),
         Some(Command::Explain(args)) => explain::main(&args),
         Some(Command::Secret(args)) => secret::main(&args),
         Some(Command::Key(args)) => key::main(&args),
