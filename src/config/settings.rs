@@ -1,6 +1,6 @@
 //! What the program runs on: no invalid value, every default filled in, every key parsed.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +103,14 @@ pub struct Server {
     pub drain_timeout: Duration,
 }
 
+impl Server {
+    /// Whether forwarding headers from there are believed.
+    #[must_use]
+    pub fn trusts(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| self.trusted_proxies.iter().any(|net| net.contains(&address)))
+    }
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listen {
@@ -113,7 +121,7 @@ pub enum Listen {
 }
 
 /// Where requests go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
     /// The one origin.
     pub origin: Origin,
@@ -154,7 +162,7 @@ pub enum OriginAddress {
 }
 
 /// `[upstream.tls]`
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct UpstreamTls {
     /// Certificates (DER) to trust instead of the system's.
     pub roots: Option<Vec<Vec<u8>>>,

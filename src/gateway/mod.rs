@@ -2,6 +2,7 @@
 //! request is called from here, and nothing below knows this file.
 
 mod explain;
+mod generation;
 mod refusal;
 
 use std::rc::Rc;
@@ -9,31 +10,29 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, header};
-use ipnet::IpNet;
 
 pub use explain::{CheckSaid, Explanation, RuleSaid};
+pub use generation::{Generation, SetupError};
 pub use refusal::Refusal;
 
 use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::dial::TlsSetupError;
-use crate::issuers::Issuers;
+use crate::config::{Server, Settings};
 use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
-use crate::store::Store;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstream;
 
-/// One worker's gateway.
+/// One worker's gateway, by one configuration. Requests keep the one that they began with.
 pub struct Gateway {
+    /// What it was made of, as long as somebody uses it.
+    generation: Arc<Generation>,
+    server: Rc<Server>,
     clock: Clock,
-    ids: RequestIds,
-    trusted_proxies: Vec<IpNet>,
-    max_body_size: Option<u64>,
+    ids: Rc<RequestIds>,
     tokens: Option<Arc<TokenService>>,
     routes: Routes,
     authenticator: Authenticator,
@@ -53,23 +52,25 @@ enum Verdict {
 }
 
 impl Gateway {
-    /// The gateway that `settings` describe. `tokens`, `store` and `issuers` are shared by all workers; `seed` sets the
-    /// request ids of this worker apart.
-    ///
-    /// # Errors
-    /// When TLS towards the upstream cannot be set up.
-    pub fn new(
-        settings: &Settings,
-        tokens: Option<Arc<TokenService>>,
-        store: Arc<dyn Store>,
-        issuers: &Issuers,
-        clock: Clock,
-        seed: u64,
-    ) -> Result<Self, TlsSetupError> {
-        Ok(Self {
-            ids: RequestIds::new(seed),
-            trusted_proxies: settings.server.trusted_proxies.clone(),
-            max_body_size: settings.server.max_body_size,
+    /// The gateway of a worker that has none yet; `seed` sets its request ids apart.
+    #[must_use]
+    pub fn new(generation: Arc<Generation>, seed: u64) -> Self {
+        Self::build(generation, Rc::new(RequestIds::new(seed)), None)
+    }
+
+    /// The gateway that takes this one's place, with what stays what it was.
+    #[must_use]
+    pub fn next(&self, generation: Arc<Generation>) -> Self {
+        Self::build(generation, Rc::clone(&self.ids), Some(self))
+    }
+
+    fn build(generation: Arc<Generation>, ids: Rc<RequestIds>, previous: Option<&Self>) -> Self {
+        let settings = &*generation.settings;
+        let tokens = generation.tokens.clone();
+        let (store, clock) = (&generation.store, generation.clock.clone());
+        Self {
+            ids,
+            server: Rc::new(settings.server.clone()),
             routes: Routes::new(
                 settings,
                 tokens.iter().flat_map(|tokens| tokens.paths()).map(str::to_owned).collect(),
@@ -77,15 +78,33 @@ impl Gateway {
             tokens,
             authenticator: Authenticator::connected(
                 settings,
-                Arc::clone(&store),
-                issuers,
+                Arc::clone(store),
+                &generation.issuers,
                 clock.clone(),
             ),
-            issued: OwnTokens::of_every_audience(settings, store),
+            issued: OwnTokens::of_every_audience(settings, Arc::clone(store)),
             resource_metadata: resource_metadata(settings),
-            upstream: Upstream::new(settings, clock.clone())?,
+            upstream: Upstream::new(
+                settings,
+                &generation.upstream,
+                previous.map(|previous| &previous.upstream),
+                clock.clone(),
+            ),
             clock,
-        })
+            generation,
+        }
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub const fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// How clients are let in.
+    #[must_use]
+    pub const fn server(&self) -> &Rc<Server> {
+        &self.server
     }
 
     /// Opens the record of a request.
@@ -98,7 +117,7 @@ impl Gateway {
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
         record.client_address =
-            origin::client_address(&request.peer, &request.headers, &self.trusted_proxies);
+            origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
         record
     }
 
@@ -188,7 +207,7 @@ impl Gateway {
         if request.headers.contains_key(header::VIA) && own_hops(&request) >= MAX_OWN_HOPS {
             return Err(Refusal::Loop);
         }
-        if let (Some(limit), Some(length)) = (self.max_body_size, request.body.length())
+        if let (Some(limit), Some(length)) = (self.server.max_body_size, request.body.length())
             && length > limit
         {
             return Err(Refusal::BodyTooLarge);

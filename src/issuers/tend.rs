@@ -60,13 +60,20 @@ pub(super) fn begin(issuer: Rc<Issuer>, ends: Ends, clock: Clock) {
         discovered_at: Cell::new(None),
         issuer,
     });
-    if let Some((introspector, jobs)) = ends.jobs {
-        tokio::task::spawn_local(introspect::serve(Rc::clone(&tended), introspector, jobs));
-    }
-    tokio::task::spawn_local(async move {
+    let answering = ends.jobs.map(|(introspector, jobs)| {
+        tokio::task::spawn_local(introspect::serve(Rc::clone(&tended), introspector, jobs))
+    });
+    let keeping = tokio::task::spawn_local(async move {
         match ends.keys {
             Some(keys) => tended.keep_keys(keys).await,
             None => tended.keep_places().await,
+        }
+    });
+    tokio::task::spawn_local(async move {
+        let _ = ends.unused.await; // its other end is dropped when no configuration names the issuer any more
+        keeping.abort();
+        if let Some(answering) = answering {
+            answering.abort();
         }
     });
 }

@@ -30,7 +30,9 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The authority that the client asked: from an absolute target, else from `Host`.
     pub host: Option<HeaderValue>,
-    /// The protocol that `Upgrade` asks for, if any but HTTP/2 is asked for.
+    /// The protocol that `Upgrade` asks for, if any but HTTP/2 is asked for. Extended CONNECT (RFC 8441 §5) is here as
+    /// the GET with `Upgrade` that it stands for, with a `Sec-WebSocket-Key` of the gateway's own making where the
+    /// protocol is `websocket`; each side says it again in the way of its version.
     pub upgrade: Option<HeaderValue>,
     /// `Expect: 100-continue` was sent.
     pub expects_continue: bool,
@@ -113,7 +115,7 @@ pub struct Response {
 /// The upstream's side of an upgraded connection.
 #[derive(Debug)]
 pub struct Tunnel {
-    /// The connection.
+    /// The connection, or the one HTTP/2 stream of it.
     pub stream: Stream,
     /// What the upstream has already sent through it.
     pub early: bytes::Bytes,

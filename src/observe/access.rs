@@ -11,6 +11,7 @@ use http::{HeaderValue, Method, StatusCode};
 
 use super::{Counters, LogSink};
 use crate::clock::Clock;
+use crate::config::Log;
 use crate::message::text::write_number;
 use crate::message::{Peer, Target};
 
@@ -110,11 +111,19 @@ impl Record {
     }
 }
 
+/// How a line is written.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Json,
+    Text,
+}
+
 /// One worker's access log.
 #[derive(Debug)]
 pub struct AccessLog {
     sink: Option<LogSink>,
-    json: bool,
+    /// Whether requests get lines, and in which form.
+    form: Cell<Option<Form>>,
     clock: Clock,
     counters: std::sync::Arc<Counters>,
     block: RefCell<Vec<u8>>,
@@ -128,20 +137,28 @@ impl AccessLog {
     #[must_use]
     pub fn new(
         sink: Option<LogSink>,
-        json: bool,
+        settings: &Log,
         clock: Clock,
         counters: std::sync::Arc<Counters>,
     ) -> Self {
         let block = RefCell::new(Vec::new());
-        Self {
+        let log = Self {
             sink,
-            json,
+            form: Cell::new(None),
             clock,
             counters,
             block,
             second: Cell::new(u64::MAX),
             stamp: Cell::new([b'0'; STAMP]),
-        }
+        };
+        log.configure(settings);
+        log
+    }
+
+    /// Writes as `settings` say from now on.
+    pub fn configure(&self, settings: &Log) {
+        let form = if settings.json { Form::Json } else { Form::Text };
+        self.form.set(Some(form).filter(|_| settings.access && self.sink.is_some()));
     }
 
     /// Closes a record: `bytes` of body left for the client; `whole` unless the answer was cut.
@@ -159,15 +176,12 @@ impl AccessLog {
                 _ => self.counters.refused.add_one(),
             }
         }
-        if self.sink.is_none() {
-            return;
-        }
+        let Some(form) = self.form.get() else { return };
         let took = self.clock.monotonic().saturating_duration_since(record.started);
         let mut block = self.block.borrow_mut();
-        if self.json {
-            self.json_line(&mut block, record, status, bytes, whole, took);
-        } else {
-            self.text_line(&mut block, record, status, bytes, whole, took);
+        match form {
+            Form::Json => self.json_line(&mut block, record, status, bytes, whole, took),
+            Form::Text => self.text_line(&mut block, record, status, bytes, whole, took),
         }
         if block.len() >= FULL_BLOCK {
             self.hand_over(&mut block);

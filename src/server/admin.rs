@@ -1,6 +1,8 @@
 //! The admin listener: health, for those who start and stop gateways. A thread of its own, so that it answers
 //! whatever the workers are busy with.
 
+mod page;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener as StdTcpListener;
@@ -80,6 +82,9 @@ async fn accept(
 }
 
 fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<Full<Bytes>> {
+    if let Some(response) = page::answer(request.method(), request.uri().path()) {
+        return response;
+    }
     let (status, text) = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/health/live") => (StatusCode::OK, "live\n"),
         (&Method::GET | &Method::HEAD, "/health/ready") if shared.ready.load(Ordering::Relaxed) => {

@@ -6,6 +6,7 @@ mod connection;
 mod limits;
 mod listener;
 mod panics;
+mod reload;
 mod shutdown;
 mod tunnel;
 mod worker;
@@ -17,19 +18,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use listener::BindError;
+pub use reload::{ReloadError, ReloadReport};
 pub use shutdown::{Signals, until_signalled};
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::dial::TlsSetupError;
-use crate::issuers::{self, Fetcher, Issuers};
+use crate::gateway::{Generation, SetupError};
 use crate::observe::{Counters, LogSink};
-use crate::store::{self, Store};
-use crate::token::{self, TokenService};
+use crate::store;
 use listener::{Listeners, SocketFile};
+use reload::Reloads;
+use worker::Line;
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +40,9 @@ pub enum StartError {
     /// A listener cannot be had.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// TLS towards the upstream cannot be set up.
+    /// What the configuration needs cannot be set up.
     #[error(transparent)]
-    Tls(#[from] TlsSetupError),
-    /// The token service cannot be set up.
-    #[error(transparent)]
-    Tokens(#[from] token::StartError),
-    /// The thread that asks other issuers cannot be had.
-    #[error("the thread for other issuers cannot be started: {0}")]
-    Issuers(#[source] io::Error),
+    Setup(#[from] SetupError),
     /// The store cannot be used.
     #[error(transparent)]
     Store(#[from] store::OpenError),
@@ -68,18 +65,24 @@ pub(crate) enum Phase {
 /// All that crosses from one thread to another.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    settings: Arc<Settings>,
-    tokens: Option<Arc<TokenService>>,
-    issuers: Arc<Issuers>,
-    store: Arc<dyn Store>,
+    /// The configuration in force. Workers have their own view of it, see [`reload`].
+    generation: ArcSwap<Generation>,
+    reloads: Reloads,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
     open: AtomicUsize,
-    max_connections: usize,
+    max_connections: AtomicUsize,
     /// Told to whoever asks whether to send requests here.
     ready: AtomicBool,
     log: Option<LogSink>,
+}
+
+impl Shared {
+    /// Most connections at once.
+    fn most(&self) -> usize {
+        self.max_connections.load(Ordering::Relaxed)
+    }
 }
 
 /// A gateway that serves.
@@ -90,13 +93,12 @@ pub struct Running {
     admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
+    /// How to reach each worker.
+    lines: Vec<Line>,
     /// Tells health until the workers have ended.
     health: Option<JoinHandle<()>>,
     counters: Vec<Arc<Counters>>,
     shared: Arc<Shared>,
-    drain_timeout: Duration,
-    /// Asks other issuers, as long as there may be requests.
-    _fetcher: Option<Fetcher>,
 }
 
 /// The numbers of a gateway, over all its workers.
@@ -133,22 +135,20 @@ pub fn start(
     let listeners = Listeners::bind(&settings.server)?;
     let admin =
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
-    let (issuers, fetcher) = issuers::start(&settings, &clock).map_err(StartError::Issuers)?;
+    let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let shared = Arc::new(Shared {
-        issuers,
-        tokens: TokenService::new(&settings, Arc::clone(&store), clock.clone())?,
-        store,
+        reloads: Reloads::new(&clock),
+        generation: ArcSwap::new(Arc::clone(&generation)),
         clock,
         phase: watched,
         open: AtomicUsize::new(0),
-        max_connections,
+        max_connections: AtomicUsize::new(max_connections),
         ready: AtomicBool::new(true),
-        log: if settings.log.access { log } else { None },
-        settings: Arc::new(settings),
+        log,
     });
     let addresses = listeners.addresses();
-    let (sets, files) = listeners.split(shared.settings.server.workers)?;
+    let (sets, files) = listeners.split(generation.settings().server.workers)?;
     let mut running = Running {
         addresses,
         files,
@@ -157,14 +157,15 @@ pub fn start(
         workers: Vec::new(),
         health: None,
         counters: Vec::new(),
-        drain_timeout: shared.settings.server.drain_timeout,
-        _fetcher: fetcher,
+        lines: Vec::new(),
         shared: Arc::clone(&shared),
     };
     for (number, sockets) in sets.into_iter().enumerate() {
         let counters = Arc::new(Counters::default());
         running.counters.push(Arc::clone(&counters));
-        running.workers.push(worker::start(number, sockets, &shared, counters)?);
+        let (worker, line) = worker::start(number, sockets, &shared, counters)?;
+        running.workers.push(worker);
+        running.lines.push(line);
     }
     if let Some(listener) = admin {
         running.health = Some(admin::start(listener, &shared)?);
@@ -234,8 +235,8 @@ impl Running {
 
     /// How long draining may take.
     #[must_use]
-    pub const fn drain_timeout(&self) -> Duration {
-        self.drain_timeout
+    pub fn drain_timeout(&self) -> Duration {
+        self.shared.generation.load().settings().server.drain_timeout
     }
 
     /// Whether every worker has ended.

@@ -61,7 +61,8 @@ pub struct TokenService {
     /// What assertions must say.
     expected: Expected,
     store: Arc<dyn Store>,
-    throttle: Throttle,
+    /// Failures are remembered over a reload: a new configuration forgives nobody.
+    throttle: Arc<Throttle>,
     clock: Clock,
 }
 
@@ -159,7 +160,7 @@ struct Granted {
 }
 
 impl TokenService {
-    /// The service of `[token]`; none without that table.
+    /// The service of `[token]`; none without that table. What `previous` knows of failures goes on.
     ///
     /// # Errors
     /// [`StartError`] if the operating system denies randomness or threads.
@@ -167,6 +168,7 @@ impl TokenService {
         settings: &Settings,
         store: Arc<dyn Store>,
         clock: Clock,
+        previous: Option<&Self>,
     ) -> Result<Option<Arc<Self>>, StartError> {
         let Some(token) = &settings.token else { return Ok(None) };
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
@@ -180,7 +182,10 @@ impl TokenService {
             clients,
             expected: Expected { audiences, leeway: token.leeway.as_secs() },
             store,
-            throttle: Throttle::new(),
+            throttle: previous.map_or_else(
+                || Arc::new(Throttle::new()),
+                |previous| Arc::clone(&previous.throttle),
+            ),
             clock,
         })))
     }

@@ -18,7 +18,7 @@ pub use pool::Pool;
 
 use crate::auth::Permitted;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{self, Settings};
 use crate::dial::{Dialer, TlsClient, TlsSetupError};
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
@@ -30,6 +30,7 @@ use onward::{Onward, Rights};
 /// One worker's way to the upstream: its idle connections, and how to make new ones.
 #[derive(Debug)]
 pub struct Upstream {
+    settings: config::Upstream,
     dialer: Dialer,
     pool: Rc<Pool>,
     clock: Clock,
@@ -47,25 +48,52 @@ pub struct Forwarded {
     pub took: Duration,
 }
 
-impl Upstream {
-    /// The way that `settings` describe.
+/// What all workers share of the upstream: made once for a configuration.
+#[derive(Debug)]
+pub struct Common {
+    tls: Option<TlsClient>,
+}
+
+impl Common {
+    /// For `settings`. The roots of the system are read anew.
     ///
     /// # Errors
     /// When TLS is needed and cannot be set up.
-    pub fn new(settings: &Settings, clock: Clock) -> Result<Self, TlsSetupError> {
+    pub fn new(settings: &Settings) -> Result<Self, TlsSetupError> {
         let upstream = &settings.upstream;
         let tls = match upstream.origin.https {
             true => Some(TlsClient::new(&upstream.origin, &upstream.tls)?),
             false => None,
         };
-        Ok(Self {
-            dialer: Dialer::new(upstream.origin.clone(), tls, upstream.connect_timeout),
-            pool: Rc::new(Pool::new(upstream.idle_timeout, clock.clone())),
+        Ok(Self { tls })
+    }
+}
+
+impl Upstream {
+    /// The way that `settings` describe, and `common` with them. Idle connections of `previous` are used further where
+    /// the upstream is the same.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        common: &Common,
+        previous: Option<&Self>,
+        clock: Clock,
+    ) -> Self {
+        let upstream = &settings.upstream;
+        let unchanged = previous.filter(|previous| previous.settings == *upstream);
+        let (origin, tls) = (upstream.origin.clone(), common.tls.clone());
+        Self {
+            settings: upstream.clone(),
+            dialer: Dialer::new(origin, tls, upstream.connect_timeout),
+            pool: match unchanged {
+                Some(previous) => Rc::clone(&previous.pool),
+                None => Rc::new(Pool::new(upstream.idle_timeout, clock.clone())),
+            },
             clock,
             timeout: upstream.timeout,
             retries: upstream.retries,
             onward: Onward::new(settings),
-        })
+        }
     }
 
     /// Closes the idle connections that are too old or that the upstream has closed. Called now and then.

@@ -68,8 +68,7 @@ impl Onward {
         }
     }
 
-    /// Writes the whole head. Order is policy: the client's fields are filtered first, then ours are set, so
-    /// that nothing of the client's can name, drop or double them.
+    /// Writes the whole head in HTTP/1.1.
     pub(super) fn write_head(
         &self,
         out: &mut Vec<u8>,
@@ -84,11 +83,24 @@ impl Onward {
         }
         out.extend_from_slice(request.target.as_str().as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let host = match &request.host {
+        write_line(out, "host", self.host(request));
+        self.tell(request, rights, out);
+        write_framing(out, request, upload, &request.headers);
+        out.extend_from_slice(b"\r\n");
+    }
+
+    /// The authority that the upstream is asked for.
+    fn host<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        match &request.host {
             Some(host) if self.preserve_host => host.as_bytes(),
             _ => self.authority.as_bytes(),
-        };
-        write_line(out, "host", host);
+        }
+    }
+
+    /// Tells every field but those of the connection and of its framing, whatever protocol version they are for.
+    /// Order is policy: the client's fields are filtered first, then ours are set, so that nothing of the client's
+    /// can name, drop or double them.
+    fn tell(&self, request: &Request, rights: &Rights<'_>, out: &mut impl Fields) {
         let headers = &request.headers;
         let filter = RequestFilter {
             reserved: &self.reserved,
@@ -103,25 +115,51 @@ impl Onward {
         };
         for (name, value) in headers {
             if name != header::HOST && filter.passes(name) {
-                write_field(out, name, value);
+                out.field(name, value);
             }
         }
         for (name, value) in rights.identity {
-            write_field(out, name, value);
+            out.field(name, value);
         }
-        write_origin_of(out, request);
+        tell_origin_of(request, out);
         for value in headers.get_all(header::VIA) {
-            write_field(out, &header::VIA, value);
+            out.field(&header::VIA, value);
         }
-        write_line(out, "via", via(request));
-        write_line(out, "x-request-id", rights.request_id);
-        write_framing(out, request, upload, headers);
-        out.extend_from_slice(b"\r\n");
+        out.line("via", via(request));
+        out.line("x-request-id", rights.request_id);
+    }
+}
+
+/// Where the fields of a head go.
+trait Fields {
+    /// A field as it stands.
+    fn field(&mut self, name: &HeaderName, value: &HeaderValue);
+
+    /// A field whose value `write` puts together.
+    fn written(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>));
+
+    /// A field of ours.
+    fn line(&mut self, name: &'static str, value: &[u8]) {
+        self.written(name, |out| out.extend_from_slice(value));
+    }
+}
+
+/// HTTP/1.1: straight into what is sent.
+impl Fields for Vec<u8> {
+    fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+        write_field(self, name, value);
+    }
+
+    fn written(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.extend_from_slice(name.as_bytes());
+        self.extend_from_slice(b": ");
+        write(self);
+        self.extend_from_slice(b"\r\n");
     }
 }
 
 /// `Forwarded` (RFC 7239) and its older kin: written from the socket, behind what a trusted proxy said.
-fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
+fn tell_origin_of(request: &Request, out: &mut impl Fields) {
     let peer = &request.peer;
     let scheme = if peer.https { "https" } else { "http" };
     let believed = |name: &str| {
@@ -129,37 +167,38 @@ fn write_origin_of(out: &mut Vec<u8>, request: &Request) {
     };
     let host = request.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
 
-    out.extend_from_slice(b"forwarded: ");
-    for value in believed("forwarded") {
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b", ");
-    }
-    let is_v6 = matches!(peer.address, Some(std::net::IpAddr::V6(_)));
-    out.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
-    out.extend_from_slice(peer.address_text.as_bytes());
-    out.extend_from_slice(if is_v6 { b"]\"" } else { b"" });
-    if !host.is_empty() {
-        out.extend_from_slice(b";host=\"");
-        out.extend_from_slice(host);
-        out.push(b'"');
-    }
-    out.extend_from_slice(b";proto=");
-    out.extend_from_slice(scheme.as_bytes());
-    out.extend_from_slice(b"\r\nx-forwarded-for: ");
-    for value in believed("x-forwarded-for") {
-        out.extend_from_slice(value.as_bytes());
-        out.extend_from_slice(b", ");
-    }
-    out.extend_from_slice(peer.address_text.as_bytes());
-    out.extend_from_slice(b"\r\n");
+    out.written("forwarded", |out| {
+        for value in believed("forwarded") {
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        let is_v6 = matches!(peer.address, Some(std::net::IpAddr::V6(_)));
+        out.extend_from_slice(if is_v6 { b"for=\"[" } else { b"for=" });
+        out.extend_from_slice(peer.address_text.as_bytes());
+        out.extend_from_slice(if is_v6 { b"]\"" } else { b"" });
+        if !host.is_empty() {
+            out.extend_from_slice(b";host=\"");
+            out.extend_from_slice(host);
+            out.push(b'"');
+        }
+        out.extend_from_slice(b";proto=");
+        out.extend_from_slice(scheme.as_bytes());
+    });
+    out.written("x-forwarded-for", |out| {
+        for value in believed("x-forwarded-for") {
+            out.extend_from_slice(value.as_bytes());
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(peer.address_text.as_bytes());
+    });
     // a trusted proxy may pass on what its own client made up: only what can be a scheme or a host is believed
     match believed("x-forwarded-proto").next().filter(|value| is_list_of(value, is_scheme)) {
-        Some(value) => write_line(out, "x-forwarded-proto", value.as_bytes()),
-        None => write_line(out, "x-forwarded-proto", scheme.as_bytes()),
+        Some(value) => out.line("x-forwarded-proto", value.as_bytes()),
+        None => out.line("x-forwarded-proto", scheme.as_bytes()),
     }
     match believed("x-forwarded-host").next().filter(|value| is_list_of(value, is_authority)) {
-        Some(value) => write_line(out, "x-forwarded-host", value.as_bytes()),
-        None if !host.is_empty() => write_line(out, "x-forwarded-host", host),
+        Some(value) => out.line("x-forwarded-host", value.as_bytes()),
+        None if !host.is_empty() => out.line("x-forwarded-host", host),
         None => {}
     }
 }

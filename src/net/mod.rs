@@ -1,5 +1,7 @@
 //! A byte stream to a peer, whatever carries it.
 
+mod http2;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,6 +10,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
+
+pub use http2::Http2Stream;
 
 /// A connected socket, in clear or under TLS.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
     /// TLS over a unix socket, we being the client.
     TlsUnix(Box<TlsStream<UnixStream>>),
+    /// A stream of an HTTP/2 connection, opened by extended CONNECT.
+    Http2(Box<Http2Stream>),
     /// None any more: it was handed on.
     Gone,
 }
@@ -31,6 +37,7 @@ macro_rules! on_each {
             Stream::Unix($io) => $call,
             Stream::Tls($io) => $call,
             Stream::TlsUnix($io) => $call,
+            Stream::Http2($io) => $call,
             Stream::Gone => $gone,
         }
     };
@@ -44,12 +51,15 @@ impl Stream {
             Self::Unix(io) => Some(SockRef::from(io)),
             Self::Tls(io) => Some(SockRef::from(io.get_ref().0)),
             Self::TlsUnix(io) => Some(SockRef::from(io.get_ref().0)),
-            Self::Gone => None,
+            Self::Http2(_) | Self::Gone => None,
         }
     }
 
     /// Makes the coming close a reset: the peer cannot take what it has for the whole.
     pub fn reset_on_close(&self) {
+        if let Self::Http2(io) = self {
+            io.reset_on_close();
+        }
         if let Some(socket) = self.socket() {
             // a socket that refuses the option is already gone
             let _ = socket.set_linger(Some(std::time::Duration::ZERO));

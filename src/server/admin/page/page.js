@@ -1,0 +1,1 @@
+// Draws what /api/status says.
