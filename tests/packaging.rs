@@ -76,7 +76,8 @@ fn the_list_of_parts_names_every_crate_of_the_lock_file_and_no_folder_of_the_bui
     assert_eq!(list["bomFormat"], "CycloneDX");
     let parts = list["components"].as_array().unwrap();
     let has = |name: &str| parts.iter().any(|part| part["name"] == name);
-    let manifest: toml::Table = fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).unwrap().parse().unwrap();
+    let manifest: toml::Table =
+        fs::read_to_string(Path::new(ROOT).join("Cargo.toml")).unwrap().parse().unwrap();
     let missing: Vec<&String> =
         manifest["dependencies"].as_table().unwrap().keys().filter(|name| !has(name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
@@ -88,7 +89,12 @@ fn the_service_lets_the_program_do_little() {
     LazyLock::force(&TOOLS);
     let unit = "examples/packaging/tollgate.service";
     // from 0, which can do nothing, to 10; a unit without any restriction has 9.6
-    let said = run(Command::new("systemd-analyze").args(["security", "--offline=true", "--threshold=15", unit]));
+    let said = run(Command::new("systemd-analyze").args([
+        "security",
+        "--offline=true",
+        "--threshold=15",
+        unit,
+    ]));
     assert!(said.contains("Overall exposure level"), "{said}");
 }
 
@@ -123,7 +129,8 @@ fn the_manual_reads_without_a_complaint() {
     LazyLock::force(&TOOLS);
     let folder = scratch("manual");
     run(Command::new(PROGRAM).args(["man", "--folder"]).arg(&folder));
-    let mut pages: Vec<_> = fs::read_dir(&folder).unwrap().map(|page| page.unwrap().path()).collect();
+    let mut pages: Vec<_> =
+        fs::read_dir(&folder).unwrap().map(|page| page.unwrap().path()).collect();
     pages.sort();
     assert!(pages.len() > 10, "{pages:?}");
     for page in pages {
@@ -135,7 +142,11 @@ fn the_manual_reads_without_a_complaint() {
             .output()
             .unwrap();
         let complaints = String::from_utf8_lossy(&ended.stderr);
-        assert!(ended.status.success() && complaints.is_empty(), "{}: {complaints}", page.display());
+        assert!(
+            ended.status.success() && complaints.is_empty(),
+            "{}: {complaints}",
+            page.display()
+        );
         let text = String::from_utf8_lossy(&ended.stdout);
         assert!(text.contains("tollgate"), "{}: {text}", page.display());
     }
@@ -145,7 +156,8 @@ fn the_manual_reads_without_a_complaint() {
 fn the_completions_are_loaded_by_their_shells() {
     let folder = scratch("completions");
     for shell in ["bash", "zsh", "fish"] {
-        fs::write(folder.join(shell), run(Command::new(PROGRAM).args(["completions", shell]))).unwrap();
+        fs::write(folder.join(shell), run(Command::new(PROGRAM).args(["completions", shell])))
+            .unwrap();
     }
     let script = folder.join("bash");
     let script = script.to_str().unwrap();

@@ -20,9 +20,10 @@ pub(super) fn main(args: &DoctorArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return wrong(&format!("nothing can be asked: {fault}")),
     };
+    let files: Vec<_> = file.iter().cloned().collect();
     let patient = Patient {
         settings: &loaded.settings,
-        files: &loaded.files,
+        files: &files,
         path: &args.path,
         clock: Clock::system(),
     };
@@ -55,7 +56,8 @@ fn render(name: &str, findings: &[Finding], coloured: bool) -> String {
         }
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
-    let many = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let many =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let _ = writeln!(
         out,
         "{}, {}, {}, {} ok",

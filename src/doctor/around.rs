@@ -45,8 +45,9 @@ async fn on_this_machine(asked: &Asked, port: u16, patient: &Patient<'_>) -> Fin
                 "the API answers on {} too ({}): whoever reaches that address needs no token",
                 there.name, seen.status
             );
-            return Finding::new(Level::Fault, CHECK, found)
-                .mend("bind the API to 127.0.0.1 or to a unix socket, or close the port to others");
+            return Finding::new(Level::Fault, CHECK, found).mend(
+                "bind the API to 127.0.0.1 or to a unix socket, or close the port to others",
+            );
         }
     }
     let tried: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -61,7 +62,11 @@ async fn on_this_machine(asked: &Asked, port: u16, patient: &Patient<'_>) -> Fin
 /// Whoever is where the gateway is can do what the gateway does, unless it has to show a certificate.
 async fn over_the_network(asked: &Asked, patient: &Patient<'_>) -> Finding {
     let mut nobody = asked.clone();
-    nobody.tls = UpstreamTls { roots: asked.tls.roots.clone(), server_name: asked.tls.server_name.clone(), ..UpstreamTls::default() };
+    nobody.tls = UpstreamTls {
+        roots: asked.tls.roots.clone(),
+        server_name: asked.tls.server_name.clone(),
+        ..UpstreamTls::default()
+    };
     match nobody.get(patient.path, &[]).await {
         Ok(_) => {
             let found = format!("{} answers whoever can reach it over the network", asked.name);
@@ -82,11 +87,10 @@ async fn over_the_network(asked: &Asked, patient: &Patient<'_>) -> Finding {
 fn at(asked: &Asked, address: IpAddr, port: u16) -> Option<Asked> {
     let mut there = asked.clone();
     let socket = SocketAddr::new(address, port);
-    there.tls.server_name =
-        asked.tls.server_name.clone().or_else(|| match &asked.origin.address {
-            OriginAddress::Tcp(host, _) => Some(host.clone()),
-            OriginAddress::Unix(_) => None,
-        });
+    there.tls.server_name = asked.tls.server_name.clone().or_else(|| match &asked.origin.address {
+        OriginAddress::Tcp(host, _) => Some(host.clone()),
+        OriginAddress::Unix(_) => None,
+    });
     there.origin.address = OriginAddress::Tcp(address.to_string(), port);
     there.origin.authority = socket.to_string();
     there.name = super::probe::shown(&there.origin);
@@ -112,7 +116,8 @@ pub(super) fn exposed(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
         findings.push(Finding::new(Level::Ok, "clear text", found));
         return;
     }
-    let found = format!("{} speaks plain HTTP: tokens and secrets can be read on the way", open.join(", "));
+    let found =
+        format!("{} speaks plain HTTP: tokens and secrets can be read on the way", open.join(", "));
     findings.push(Finding::new(Level::Warning, "clear text", found).mend(
         "give it a certificate (server.tls), or let only a TLS proxy on this machine or network reach it",
     ));

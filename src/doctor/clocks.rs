@@ -72,10 +72,12 @@ fn judge(name: &str, theirs: u64, ours: u64, leeway: Duration) -> Finding {
     let found = format!("the clock of issuer {name} is {apart} s {order} this machine's");
     match apart {
         0..=2 => Finding::new(Level::Ok, CHECK, format!("the clock of issuer {name} agrees")),
-        _ if apart > leeway.as_secs() => {
-            Finding::new(Level::Fault, CHECK, format!("{found}, and {leeway:?} are forgiven"))
-                .mend("set both clocks by NTP; fresh tokens are refused, or expired ones pass, until then")
-        }
+        _ if apart > leeway.as_secs() => Finding::new(
+            Level::Fault,
+            CHECK,
+            format!("{found}, and {leeway:?} are forgiven"),
+        )
+        .mend("set both clocks by NTP; fresh tokens are refused, or expired ones pass, until then"),
         _ if apart * 2 > leeway.as_secs() => {
             Finding::new(Level::Warning, CHECK, format!("{found}, and {leeway:?} are forgiven"))
                 .mend("set both clocks by NTP")

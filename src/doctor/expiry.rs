@@ -13,12 +13,17 @@ pub(super) fn look(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
         let ends = client.secrets.iter().filter_map(|secret| secret.not_after).max();
         if let (false, true, Some(ends)) = (lasting, client.keys.is_empty(), ends) {
             let what = format!("the last secret of client {}", client.id);
-            findings.push(judge(&what, ends, now).mend_with("give it a new one beside it, in `secrets`"));
+            findings.push(
+                judge(&what, ends, now).mend_with("give it a new one beside it, in `secrets`"),
+            );
         }
     }
     for pair in patient.settings.server.tls.iter().flat_map(|tls| tls.certificates()) {
         let what = format!("the certificate of this gateway for {}", pair.names.join(", "));
-        findings.push(judge(&what, pair.not_after, now).mend_with("renew it; the new file is taken without a restart"));
+        findings.push(
+            judge(&what, pair.not_after, now)
+                .mend_with("renew it; the new file is taken without a restart"),
+        );
     }
 }
 

@@ -38,14 +38,16 @@ fn judge(path: &Path, findings: &mut Vec<Finding>) {
     };
     let mode = metadata.permissions().mode();
     if mode & 0o002 != 0 {
-        let found = format!("every user of this machine may change {shown} (mode {:03o})", mode & 0o777);
+        let found =
+            format!("every user of this machine may change {shown} (mode {:03o})", mode & 0o777);
         findings.push(Finding::new(Level::Fault, CHECK, found).mend(format!("chmod o-w {shown}")));
     } else if mode & 0o004 != 0 && holds_a_secret(path, &metadata) {
         let found = format!(
             "every user of this machine may read {shown}, which holds a secret (mode {:03o})",
             mode & 0o777
         );
-        let mend = format!("chmod o-rwx {shown}, and let the gateway's user own it or be of its group");
+        let mend =
+            format!("chmod o-rwx {shown}, and let the gateway's user own it or be of its group");
         findings.push(Finding::new(Level::Fault, CHECK, found).mend(mend));
     }
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
@@ -53,7 +55,8 @@ fn judge(path: &Path, findings: &mut Vec<Finding>) {
     let open = around.permissions().mode() & 0o1002 == 0o002; // a sticky folder keeps what is others'
     if open {
         let folder = folder.unwrap_or(Path::new("."));
-        let found = format!("every user of this machine may replace {shown}: its folder is open to all");
+        let found =
+            format!("every user of this machine may replace {shown}: its folder is open to all");
         let mend = format!("chmod o-w {}", folder.display());
         findings.push(Finding::new(Level::Fault, CHECK, found).mend(mend));
     }
@@ -74,9 +77,14 @@ fn holds_a_secret(path: &Path, metadata: &Metadata) -> bool {
     };
     if path.extension().is_some_and(|kind| kind == "toml") {
         let inline = |line: &str| line.contains("secret = \"") || line.contains("key = \"");
-        return text.lines().map(str::trim).filter(|line| !line.starts_with('#')).any(|line| has_secret_key(line) || inline(line));
+        return text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.starts_with('#'))
+            .any(|line| has_secret_key(line) || inline(line));
     }
-    let is_public = (text.contains("-----BEGIN CERTIFICATE") || text.contains("-----BEGIN PUBLIC KEY"))
+    let is_public = (text.contains("-----BEGIN CERTIFICATE")
+        || text.contains("-----BEGIN PUBLIC KEY"))
         && !text.contains("PRIVATE KEY");
     let is_key_set = text.trim_start().starts_with('{') && text.contains("\"keys\"");
     !is_public && !is_key_set

@@ -95,7 +95,10 @@ async fn names(asked: &Asked, patient: &Patient<'_>) -> Result<Finding, ProbeErr
         true => (Level::Ok, format!("{} keeps `_` and `.` in names apart from `-`", asked.name)),
         false => (
             Level::Note,
-            format!("whether {} reads `_` in names as `-` cannot be told by {}", asked.name, patient.path),
+            format!(
+                "whether {} reads `_` in names as `-` cannot be told by {}",
+                asked.name, patient.path
+            ),
         ),
     };
     let finding = Finding::new(level, CHECK, found);
