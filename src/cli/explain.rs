@@ -148,6 +148,9 @@ fn tell(out: &mut String, said: &Explanation) -> std::fmt::Result {
             writeln!(out, "          as it stands it would meet the less strict {other}")?;
         }
         writeln!(out, "demands   {}", said.demands.join("\n          "))?;
+        if let Some(limit) = &said.rate_limit {
+            writeln!(out, "limit     {limit}")?;
+        }
         writeln!(out, "issuer    {}\n", said.issuer.as_deref().unwrap_or("none"))?;
     }
     for check in &said.checks {

@@ -8,9 +8,10 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
+use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
 use crate::token::{self, TokenService};
-use crate::upstream;
+use crate::upstream::Origins;
 
 /// A configuration, set up. Whatever can fail has been done: a worker that is told of it only builds.
 #[derive(Debug)]
@@ -20,7 +21,8 @@ pub struct Generation {
     pub(super) tokens: Option<Arc<TokenService>>,
     pub(super) issuers: Arc<Issuers>,
     pub(super) store: Arc<dyn Store>,
-    pub(super) upstream: upstream::Common,
+    pub(super) origins: Origins,
+    pub(super) limits: Arc<Limits>,
     pub(super) clock: Clock,
 }
 
@@ -84,14 +86,16 @@ impl Generation {
             clock.clone(),
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
-        let upstream = upstream::Common::new(&settings)?;
+        let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
+        let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
             settings: Arc::new(settings),
             tokens,
             issuers,
             store,
-            upstream,
+            origins,
+            limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             clock,
         }))
     }
@@ -100,6 +104,24 @@ impl Generation {
     #[must_use]
     pub const fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The issuers of the configuration, as they are reached.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.issuers
+    }
+
+    /// The origins of every upstream, as they are reached.
+    #[must_use]
+    pub const fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// Where records are kept.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<dyn Store> {
+        &self.store
     }
 
     /// The configuration.

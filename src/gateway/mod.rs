@@ -3,6 +3,7 @@
 
 mod explain;
 mod generation;
+mod limit;
 mod refusal;
 
 use std::rc::Rc;
@@ -15,16 +16,19 @@ pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use generation::{Generation, SetupError};
 pub use refusal::Refusal;
 
+use limit::RateLimits;
+
 use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
 use crate::clock::Clock;
 use crate::config::{Server, Settings};
+use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Record, RequestIds, RouteName};
+use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
-use crate::upstream::Upstream;
+use crate::upstream::Upstreams;
 
 /// One worker's gateway, by one configuration. Requests keep the one that they began with.
 pub struct Gateway {
@@ -40,7 +44,8 @@ pub struct Gateway {
     issued: Option<OwnTokens>,
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
-    upstream: Upstream,
+    upstreams: Upstreams,
+    limits: Option<RateLimits>,
 }
 
 /// What becomes of a request that was judged.
@@ -48,7 +53,7 @@ enum Verdict {
     /// It is for an endpoint of the gateway itself.
     Own(Arc<TokenService>, Endpoint, Request),
     /// It goes on.
-    Forward(Permitted),
+    Forward(Permitted, Option<Quota>),
 }
 
 impl Gateway {
@@ -69,7 +74,6 @@ impl Gateway {
         let tokens = generation.tokens.clone();
         let (store, clock) = (&generation.store, generation.clock.clone());
         Self {
-            ids,
             server: Rc::new(settings.server.clone()),
             routes: Routes::new(
                 settings,
@@ -84,12 +88,15 @@ impl Gateway {
             ),
             issued: OwnTokens::of_every_audience(settings, Arc::clone(store)),
             resource_metadata: resource_metadata(settings),
-            upstream: Upstream::new(
+            upstreams: Upstreams::new(
                 settings,
-                &generation.upstream,
-                previous.map(|previous| &previous.upstream),
+                &generation.origins,
+                previous.map(|previous| &previous.upstreams),
                 clock.clone(),
+                ids.prefix(),
             ),
+            ids,
+            limits: RateLimits::new(settings, &generation.limits),
             clock,
             generation,
         }
@@ -163,10 +170,13 @@ impl Gateway {
             Verdict::Own(tokens, endpoint, request) => {
                 Ok(self.own(&tokens, endpoint, request, record).await)
             }
-            Verdict::Forward(permitted) => {
-                let forwarded =
-                    self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
+            Verdict::Forward(permitted, quota) => {
+                let mut forwarded =
+                    self.upstreams.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
+                if let Some(quota) = quota {
+                    limit::tell(&quota, &mut forwarded.response.headers);
+                }
                 Ok(forwarded.response)
             }
         }
@@ -190,7 +200,32 @@ impl Gateway {
             record.client_id = caller.principal.client_id.as_deref().map(Into::into);
         }
         let permitted = permit(request, &choice, authentication, now, record)?;
-        Ok(Verdict::Forward(permitted))
+        let quota = self.count(choice.rule, &permitted, record)?;
+        Ok(Verdict::Forward(permitted, quota))
+    }
+
+    /// Counts a request that was let through, where its rule has a limit.
+    fn count(
+        &self,
+        rule: &Rule,
+        permitted: &Permitted,
+        record: &mut Record,
+    ) -> Result<Option<Quota>, Refusal> {
+        let Some(limits) = &self.limits else { return Ok(None) };
+        let (caller, now) = (permitted.caller(), self.clock.monotonic());
+        let Some(mut quota) = limits.take(rule, caller, record.client_address, now) else {
+            return Ok(None);
+        };
+        match (quota.retry_after.is_some(), rule.policy.reports()) {
+            (false, _) => {}
+            (true, false) => return Err(Refusal::Limited(quota)),
+            (true, true) if record.decision == Decision::Reported => {}
+            (true, true) => {
+                (record.decision, record.reason) = (Decision::Reported, "rate_limited");
+            }
+        }
+        quota.retry_after = None;
+        Ok(Some(quota))
     }
 
     /// The endpoint of the gateway itself that a request is for.
@@ -233,17 +268,25 @@ impl Gateway {
         let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
         record.client_id = answer.client_id.map(Into::into);
+        if endpoint == Endpoint::Token {
+            record.client_authentication = answer.authentication;
+        }
         Response::new(answer.status, answer.headers, Body::from(answer.body))
     }
 
     /// Gives back the file descriptors that nothing depends on.
     pub fn release(&self) {
-        self.upstream.release();
+        self.upstreams.release();
+    }
+
+    /// Notes what is held, for whoever looks at the gateway. Called now and then by the worker.
+    pub fn tell(&self, held: &Held) {
+        self.authenticator.tell(held);
     }
 
     /// House-keeping, called now and then by the worker.
     pub fn tidy(&self) {
-        self.upstream.tidy();
+        self.upstreams.tidy();
     }
 }
 
@@ -280,7 +323,8 @@ fn permit(
     let rule = choice.rule;
     let guarded = rule.policy.guards(&request);
     let authentication = once(&request, guarded, authentication);
-    let permitted = authorize(request, &choice.demand(now), authentication, &mut |_| {})
+    let demand = choice.demand(&request, now)?;
+    let permitted = authorize(request, demand, authentication, &mut |_| {})
         .map_err(|denied| Refusal::of(denied, &rule.policy))?;
     (record.decision, record.reason) = passed(&permitted, guarded, rule);
     Ok(permitted)

@@ -8,6 +8,7 @@
 mod call;
 mod introspect;
 mod metadata;
+mod progress;
 mod tend;
 
 use std::cell::RefCell;
@@ -22,11 +23,13 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use introspect::{Answer, Introspector};
+pub use progress::{AskedState, Standing, State};
 pub use tend::Unreachable;
 
 use crate::clock::Clock;
 use crate::config::{Issuer, KeySource, Settings};
 use crate::keys::{Algorithm, KeySet};
+use progress::Progress;
 
 /// What all workers share of the issuers: one link for each of `[[issuers]]`, in order.
 #[derive(Debug, Default)]
@@ -42,6 +45,7 @@ struct Link {
     issuer: Issuer,
     keys: Option<Arc<KeyLink>>,
     introspector: Option<Arc<Introspector>>,
+    progress: Arc<Progress>,
     /// Dropped with the link.
     _tended: oneshot::Sender<()>,
 }
@@ -138,6 +142,7 @@ impl Fetcher {
 
 /// The ends of an issuer's channels that the thread holds.
 struct Ends {
+    progress: Arc<Progress>,
     keys: Option<KeyEnds>,
     jobs: Option<(Arc<Introspector>, mpsc::Receiver<introspect::Job>)>,
     /// Says that nobody asks about this issuer any more.
@@ -174,8 +179,9 @@ fn link(issuer: &Issuer, clock: &Clock) -> (Link, Ends) {
         None => (None, None),
     };
     let (tended, unused) = oneshot::channel();
-    let link = Link { issuer: issuer.clone(), keys, introspector, _tended: tended };
-    (link, Ends { keys: key_ends, jobs, unused })
+    let progress = Arc::<Progress>::default();
+    let ends = Ends { progress: Arc::clone(&progress), keys: key_ends, jobs, unused };
+    (Link { issuer: issuer.clone(), keys, introspector, progress, _tended: tended }, ends)
 }
 
 /// Whether two issuers are reached in the same way: then what is known of one is known of the other.
@@ -247,6 +253,17 @@ impl Issuers {
         let mut snapshot = link.snapshot.clone();
         let keys = snapshot.borrow_and_update().clone();
         Some(KeyWatch { link, seen: RefCell::new((snapshot, keys)) })
+    }
+
+    /// How the issuer with this number, whose settings are these, stands at `now`, seconds since 1970.
+    #[must_use]
+    pub fn standing(&self, number: usize, issuer: &Issuer, now: u64) -> Standing {
+        let Some(link) = self.links.get(number) else {
+            return Standing::of(issuer, None, &Progress::default(), None, now);
+        };
+        let keys = link.keys.as_ref().map(|keys| keys.snapshot.borrow().clone());
+        let asked = link.introspector.as_ref().map(|introspector| introspector.standing());
+        Standing::of(issuer, keys, &link.progress, asked, now)
     }
 
     /// How the issuer with this number is asked about tokens, where it is.

@@ -85,6 +85,7 @@ pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>
     })
     .await;
     let interim: Rc<dyn InterimSink> = Rc::new(Interim(Rc::clone(&state)));
+    let _counted = worker.counters.http1.enter();
     loop {
         let head = poll_fn(|cx| state.borrow_mut().poll_head(cx)).await;
         let next = match head {
@@ -130,6 +131,7 @@ async fn answer(
     worker: &Rc<Worker>,
 ) -> Next {
     let started = worker.clock.monotonic();
+    let _counted = worker.counters.in_flight.enter();
     let (method, version) = (request.method.clone(), request.version);
     let mut record = gateway.record(started, &request);
     let answered = {
@@ -256,6 +258,7 @@ async fn respond(
         (Err(()), _) => Next::Cut,
         (Ok(()), Some(upstream)) => {
             let (client, early) = state.borrow_mut().give_up_socket();
+            let _counted = worker.counters.tunnels.enter();
             tunnel::run(client, early, upstream, worker).await;
             Next::Close
         }

@@ -1,6 +1,5 @@
 //! Start, serve, stop: binds the listeners, starts one thread a worker, and waits for the end.
 
-mod admin;
 mod answer;
 mod connection;
 mod limits;
@@ -14,7 +13,7 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,13 +21,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 pub use listener::BindError;
-pub use reload::{ReloadError, ReloadReport};
+pub use reload::ReloadError;
 pub use shutdown::{Signals, until_signalled};
 
+pub use crate::admin::ReloadReport;
+
+use crate::admin::{self, Facts};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
-use crate::observe::{Counters, LogSink};
+use crate::observe::{LogSink, Metrics, Reading};
 use crate::store;
 use listener::{Listeners, SocketFile};
 use reload::Reloads;
@@ -66,15 +68,15 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Shared {
     /// The configuration in force. Workers have their own view of it, see [`reload`].
-    generation: ArcSwap<Generation>,
+    generation: Arc<ArcSwap<Generation>>,
     reloads: Reloads,
     clock: Clock,
     phase: watch::Receiver<Phase>,
     /// Connections open now, over all workers.
-    open: AtomicUsize,
-    max_connections: AtomicUsize,
-    /// Told to whoever asks whether to send requests here.
-    ready: AtomicBool,
+    open: Arc<AtomicUsize>,
+    max_connections: Arc<AtomicUsize>,
+    /// What the admin listener tells of.
+    facts: Arc<Facts>,
     log: Option<LogSink>,
 }
 
@@ -97,7 +99,7 @@ pub struct Running {
     lines: Vec<Line>,
     /// Tells health until the workers have ended.
     health: Option<JoinHandle<()>>,
-    counters: Vec<Arc<Counters>>,
+    metrics: Vec<Arc<Metrics>>,
     shared: Arc<Shared>,
 }
 
@@ -137,14 +139,20 @@ pub fn start(
         settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
     let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
+    let open = Arc::<AtomicUsize>::default();
+    let max_connections = Arc::new(AtomicUsize::new(max_connections));
+    let reloads = Reloads::new(&clock);
+    let in_force = Arc::new(ArcSwap::new(Arc::clone(&generation)));
+    let facts = Facts::new(clock.clone(), Arc::clone(&in_force), reloads.shared())
+        .with_connections(Arc::clone(&open), Arc::clone(&max_connections));
     let shared = Arc::new(Shared {
-        reloads: Reloads::new(&clock),
-        generation: ArcSwap::new(Arc::clone(&generation)),
+        reloads,
+        generation: in_force,
         clock,
         phase: watched,
-        open: AtomicUsize::new(0),
-        max_connections: AtomicUsize::new(max_connections),
-        ready: AtomicBool::new(true),
+        open,
+        max_connections,
+        facts: Arc::new(facts),
         log,
     });
     let addresses = listeners.addresses();
@@ -156,19 +164,25 @@ pub fn start(
         phase,
         workers: Vec::new(),
         health: None,
-        counters: Vec::new(),
+        metrics: Vec::new(),
         lines: Vec::new(),
         shared: Arc::clone(&shared),
     };
     for (number, sockets) in sets.into_iter().enumerate() {
-        let counters = Arc::new(Counters::default());
-        running.counters.push(Arc::clone(&counters));
-        let (worker, line) = worker::start(number, sockets, &shared, counters)?;
+        let metrics = Arc::<Metrics>::default();
+        running.metrics.push(Arc::clone(&metrics));
+        shared.facts.add_worker(Arc::clone(&metrics));
+        let (worker, line) = worker::start(number, sockets, &shared, metrics)?;
         running.workers.push(worker);
         running.lines.push(line);
     }
     if let Some(listener) = admin {
-        running.health = Some(admin::start(listener, &shared)?);
+        let mut phase = shared.phase.clone();
+        let over = async move {
+            let _ = phase.wait_for(|phase| *phase == Phase::Ending).await; // or nobody is left to tell of
+        };
+        let facts = Arc::clone(&shared.facts);
+        running.health = Some(admin::start(listener, facts, over).map_err(StartError::Worker)?);
     }
     Ok(running)
 }
@@ -190,7 +204,7 @@ impl Running {
     #[must_use]
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        for worker in &self.counters {
+        for worker in self.metrics.iter().map(|worker| &worker.counters) {
             totals.connections += worker.connections.get();
             totals.requests += worker.requests.get();
             totals.refused += worker.refused.get();
@@ -202,6 +216,12 @@ impl Running {
         totals
     }
 
+    /// The numbers so far by route, decision, reason and status, with latencies.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        self.shared.facts.reading()
+    }
+
     /// How many connections are open now.
     #[must_use]
     pub fn open_connections(&self) -> usize {
@@ -211,7 +231,7 @@ impl Running {
     /// No new work from now on: not ready, no keep-alive, idle connections closed. What is in flight has
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
-        self.shared.ready.store(false, Ordering::Relaxed);
+        self.shared.facts.draining.store(true, Ordering::Relaxed);
         // before the sockets close: whoever finds a file finds somebody who answers
         self.files.iter().for_each(SocketFile::remove);
         self.advance(Phase::Draining);

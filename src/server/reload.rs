@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{Running, limits};
+use crate::admin::{ReloadReport, Reloaded};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::SetupError;
@@ -35,46 +36,28 @@ pub enum ReloadError {
     },
 }
 
-/// How the last reload went.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct ReloadReport {
-    /// When it ended, seconds since 1970.
-    pub at: u64,
-    /// Whether it was applied.
-    pub ok: bool,
-    /// Everything that was wrong.
-    pub faults: Vec<String>,
-    /// The number of the configuration in force since then; the one of the start is 1.
-    pub generation: u64,
-}
-
 /// What is remembered of reloads.
 #[derive(Debug)]
 pub(super) struct Reloads {
-    state: Mutex<State>,
+    state: Arc<Mutex<Reloaded>>,
     /// One at a time.
     turn: Mutex<()>,
 }
 
-/// The numbers of reloads.
-#[derive(Clone, Debug, Default)]
-pub(super) struct State {
-    /// When the configuration in force was applied, seconds since 1970.
-    pub(super) loaded_at: u64,
-    pub(super) ok: u64,
-    pub(super) failed: u64,
-    pub(super) last: Option<ReloadReport>,
-}
-
 impl Reloads {
     pub(super) fn new(clock: &Clock) -> Self {
-        let state = State { loaded_at: clock.unix_seconds(), ..State::default() };
-        Self { state: Mutex::new(state), turn: Mutex::new(()) }
+        let state = Reloaded { loaded_at: clock.unix_seconds(), ..Reloaded::default() };
+        Self { state: Arc::new(Mutex::new(state)), turn: Mutex::new(()) }
     }
 
     /// What there is to tell.
-    pub(super) fn state(&self) -> State {
+    pub(super) fn state(&self) -> Reloaded {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For whoever tells of it.
+    pub(super) fn shared(&self) -> Arc<Mutex<Reloaded>> {
+        Arc::clone(&self.state)
     }
 
     fn note(&self, at: u64, generation: u64, faults: Vec<String>) {

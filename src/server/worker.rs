@@ -23,7 +23,7 @@ use crate::config::Server;
 use crate::gateway::{Gateway, Generation};
 use crate::message::Peer;
 use crate::net::Stream;
-use crate::observe::{AccessLog, Counters};
+use crate::observe::{AccessLog, Counters, Metrics};
 
 /// What a worker's connections share.
 pub(super) struct Worker {
@@ -32,6 +32,7 @@ pub(super) struct Worker {
     pub(super) log: AccessLog,
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     /// No keep-alive any more.
     pub(super) draining: Cell<bool>,
     /// How to wake each connection: when draining begins, and at the end.
@@ -71,7 +72,7 @@ pub(super) fn start(
     number: usize,
     sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
 ) -> Result<(JoinHandle<()>, Line), StartError> {
     let shared = Arc::clone(shared);
     let (line, updates) = mpsc::channel(MAX_UPDATES);
@@ -90,7 +91,7 @@ pub(super) fn start(
             Err(fault) => return drop(told.send(Err(StartError::Worker(fault)))),
         };
         runtime.block_on(async move {
-            match prepare(sockets, &shared, counters, u64::from_ne_bytes(seed)) {
+            match prepare(sockets, &shared, metrics, u64::from_ne_bytes(seed)) {
                 Ok((worker, listeners)) => {
                     let _ = told.send(Ok(())); // whoever started us waits for it
                     drop(told);
@@ -113,7 +114,7 @@ pub(super) fn start(
 fn prepare(
     sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     seed: u64,
 ) -> Result<(Rc<Worker>, Vec<Listener>), StartError> {
     let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
@@ -123,13 +124,14 @@ fn prepare(
         shared.log.clone(),
         &gateway.generation().settings().log,
         shared.clock.clone(),
-        Arc::clone(&counters),
+        Arc::clone(&metrics),
     );
     let worker = Worker {
         gateway: RefCell::new(Rc::new(gateway)),
         log,
         clock: shared.clock.clone(),
-        counters,
+        counters: Arc::clone(&metrics.counters),
+        metrics,
         draining: Cell::new(false),
         ending: Cell::new(false),
         wakers: RefCell::new(Slab::new()),
@@ -160,6 +162,7 @@ async fn serve(
             _ = tick.tick() => {
                 worker.log.flush();
                 worker.gateway().tidy();
+                worker.gateway().tell(&worker.metrics.held);
             }
             Some(update) = updates.recv() => {
                 worker.follow(update.generation);
@@ -204,6 +207,7 @@ async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>)
     let mut pause = FIRST_PAUSE;
     loop {
         if shared.open.load(Ordering::Relaxed) >= shared.most() {
+            worker.counters.held_back.add_one();
             tokio::time::sleep(FIRST_PAUSE).await; // what comes meanwhile waits in the backlog
             continue;
         }

@@ -6,27 +6,30 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 
 use super::exchange::Upload;
 use crate::auth::Passage;
-use crate::config::{AuthorizationHeader, Settings};
+use crate::config::{AuthorizationHeader, Origin, Settings};
 use crate::http1::wire::{write_field, write_line};
-use crate::message::Request;
 use crate::message::headers::{RequestFilter, connection_named};
 use crate::message::target::is_authority;
 use crate::message::text::write_number;
+use crate::message::{Request, Target};
 
-/// What every head towards this upstream has in common.
+/// What every head towards any upstream has in common.
 #[derive(Debug)]
 pub(super) struct Onward {
-    base_path: String,
-    authority: String,
-    preserve_host: bool,
     /// Names of the identity headers.
     pub(super) reserved: Rc<[HeaderName]>,
     drop_authorization: bool,
 }
 
-/// What the judging of a request has to say about its head.
+/// What the judging of a request, and the choice of its origin, have to say about its head.
 #[derive(Debug)]
 pub(super) struct Rights<'a> {
+    /// Path and query for the upstream.
+    pub(super) target: &'a Target,
+    /// Who gets it.
+    pub(super) origin: &'a Origin,
+    /// Whether `Host` is the one that the client sent.
+    pub(super) preserve_host: bool,
     /// Whether the request must stay the method that it is.
     pub(super) open: bool,
     /// Whether there was a valid one all the same.
@@ -40,9 +43,18 @@ pub(super) struct Rights<'a> {
 }
 
 impl<'a> Rights<'a> {
-    /// What `passage` says.
-    pub(super) fn of(passage: &'a Passage, request_id: &'a [u8]) -> Self {
+    /// What `passage` says of a request that goes to `origin`.
+    pub(super) fn of(
+        passage: &'a Passage,
+        request_id: &'a [u8],
+        origin: &'a Origin,
+        preserve_host: bool,
+    ) -> Self {
+        let rewritten = passage.destination.rewritten.as_deref();
         Self {
+            target: rewritten.map_or(&passage.request.target, |rewritten| &rewritten.target),
+            origin,
+            preserve_host,
             open: passage.fixed_method,
             has_caller: passage.caller.is_some(),
             withhold_authorization: passage.withhold_authorization,
@@ -52,12 +64,19 @@ impl<'a> Rights<'a> {
     }
 }
 
+impl Rights<'_> {
+    /// The authority that the upstream is asked for.
+    fn host<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        match &request.host {
+            Some(host) if self.preserve_host => host.as_bytes(),
+            _ => self.origin.authority.as_bytes(),
+        }
+    }
+}
+
 impl Onward {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            base_path: settings.upstream.origin.base_path.clone(),
-            authority: settings.upstream.origin.authority.clone(),
-            preserve_host: settings.upstream.preserve_host,
             reserved: settings
                 .identity_sets()
                 .into_iter()
@@ -78,23 +97,15 @@ impl Onward {
     ) {
         out.extend_from_slice(request.method.as_str().as_bytes());
         out.push(b' ');
-        if request.target.as_str() != "*" {
-            out.extend_from_slice(self.base_path.as_bytes());
+        if rights.target.as_str() != "*" {
+            out.extend_from_slice(rights.origin.base_path.as_bytes());
         }
-        out.extend_from_slice(request.target.as_str().as_bytes());
+        out.extend_from_slice(rights.target.as_str().as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        write_line(out, "host", self.host(request));
+        write_line(out, "host", rights.host(request));
         self.tell(request, rights, out);
         write_framing(out, request, upload, &request.headers);
         out.extend_from_slice(b"\r\n");
-    }
-
-    /// The authority that the upstream is asked for.
-    fn host<'a>(&'a self, request: &'a Request) -> &'a [u8] {
-        match &request.host {
-            Some(host) if self.preserve_host => host.as_bytes(),
-            _ => self.authority.as_bytes(),
-        }
     }
 
     /// Tells every field but those of the connection and of its framing, whatever protocol version they are for.
