@@ -61,7 +61,9 @@ fn answer(stream: &TcpStream, habits: Habits, noted: &Mutex<Vec<String>>) {
     noted.lock().unwrap().push(method.to_owned());
     let fields: BTreeMap<String, String> = lines
         .take_while(|line| !line.is_empty())
-        .filter_map(|line| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())))
+        .filter_map(|line| {
+            line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
+        })
         .map(|(name, value)| (if habits.folds { name.replace('_', "-") } else { name }, value))
         .collect();
     let by_header = fields.contains_key("x-http-method-override") && habits.obeys_header;
@@ -108,7 +110,9 @@ scopes = ["api:write"]
         port = upstream.port()
     );
     let key = "0123456789abcdefghijklmnopqrstuvwxyzABCDEF_9f3";
-    for (file, text) in [("gateway.toml", toml.as_str()), ("signing-key", key), ("client-secret", SECRET)] {
+    for (file, text) in
+        [("gateway.toml", toml.as_str()), ("signing-key", key), ("client-secret", SECRET)]
+    {
         let path = folder.join(file);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -142,7 +146,14 @@ fn a_sound_deployment_has_no_fault_and_nothing_but_gets_is_sent() {
     let issuer = Api::start("127.0.0.1:0", Habits::default());
     let folder = deployment("sound", api.address, &corp(issuer.address));
     let (found, text, code) = findings(&folder);
-    for check in ["files", "upstream", "method override", "method override in the query", "header names", "clocks"] {
+    for check in [
+        "files",
+        "upstream",
+        "method override",
+        "method override in the query",
+        "header names",
+        "clocks",
+    ] {
         assert_eq!(level(&found, check), "ok", "{check}: {text}");
     }
     // a machine without a network has no address to try
@@ -156,7 +167,8 @@ fn four_planted_faults_are_found_and_each_has_its_mend() {
     let outside = outside_address();
     let habits = Habits { obeys_header: true, obeys_query: true, folds: true, ..Habits::default() };
     let api = Api::start("0.0.0.0:0", habits);
-    let issuer = Api::start("127.0.0.1:0", Habits { ahead: Duration::from_secs(300), ..Habits::default() });
+    let issuer =
+        Api::start("127.0.0.1:0", Habits { ahead: Duration::from_secs(300), ..Habits::default() });
     let folder = deployment("planted", api.address, &corp(issuer.address));
     fs::set_permissions(folder.join("client-secret"), fs::Permissions::from_mode(0o644)).unwrap();
 
@@ -177,7 +189,8 @@ fn four_planted_faults_are_found_and_each_has_its_mend() {
     let faults = shown.lines().filter(|line| line.trim_start().starts_with("fault ")).count();
     assert!(faults >= 3, "{shown}");
     let mends = shown.matches("= help: ").count();
-    let bad = shown.lines().filter(|line| line.trim_start().starts_with("warning ")).count() + faults;
+    let bad =
+        shown.lines().filter(|line| line.trim_start().starts_with("warning ")).count() + faults;
     assert!(mends >= bad, "{mends} mends for {bad} findings\n{shown}");
     assert!(!shown.contains(SECRET) && !text.contains(SECRET));
 }
@@ -201,7 +214,8 @@ fn a_unix_socket_that_everybody_may_use_is_a_way_around() {
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let _ = (&stream).write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+            let _ = (&stream)
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
         }
     });
     let file = folder.join("gateway.toml");

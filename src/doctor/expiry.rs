@@ -18,13 +18,6 @@ pub(super) fn look(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
             );
         }
     }
-    for pair in patient.settings.server.tls.iter().flat_map(|tls| tls.certificates()) {
-        let what = format!("the certificate of this gateway for {}", pair.names.join(", "));
-        findings.push(
-            judge(&what, pair.not_after, now)
-                .mend_with("renew it; the new file is taken without a restart"),
-        );
-    }
 }
 
 /// A certificate that somebody showed.

@@ -8,7 +8,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use super::{Finding, Level, Patient};
-use crate::config::{Origin, OriginAddress, Settings, UpstreamTls};
+use crate::config::{Origin, Settings, UpstreamTls};
 use crate::dial::{DialError, Dialer, TlsClient, TlsSetupError};
 
 /// Somebody to ask.
@@ -45,25 +45,18 @@ pub(super) enum ProbeError {
     Timeout,
 }
 
-/// The upstream's origins.
+/// The origins of every upstream, each once.
 pub(super) fn origins(settings: &Settings) -> Vec<Asked> {
-    let upstream = &settings.upstream;
-    vec![Asked {
-        name: shown(&upstream.origin),
-        origin: upstream.origin.clone(),
-        tls: upstream.tls.clone(),
-    }]
-}
-
-/// An origin as it is written.
-pub(super) fn shown(origin: &Origin) -> String {
-    match &origin.address {
-        OriginAddress::Tcp(..) => {
-            let scheme = if origin.https { "https" } else { "http" };
-            format!("{scheme}://{}{}", origin.authority, origin.base_path)
+    let mut asked: Vec<Asked> = Vec::new();
+    for upstream in settings.every_upstream() {
+        for origin in &upstream.origins {
+            if asked.iter().all(|known| known.origin != *origin) {
+                let (name, tls) = (origin.to_string(), upstream.tls.clone());
+                asked.push(Asked { name, origin: origin.clone(), tls });
+            }
         }
-        OriginAddress::Unix(path) => format!("unix:{}", path.display()),
     }
+    asked
 }
 
 /// Whether the upstream answers at all.
