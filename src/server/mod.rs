@@ -2,6 +2,7 @@
 
 mod answer;
 mod connection;
+mod http2;
 mod limits;
 mod listener;
 mod panics;
@@ -144,7 +145,8 @@ pub fn start(
     let reloads = Reloads::new(&clock);
     let in_force = Arc::new(ArcSwap::new(Arc::clone(&generation)));
     let facts = Facts::new(clock.clone(), Arc::clone(&in_force), reloads.shared())
-        .with_connections(Arc::clone(&open), Arc::clone(&max_connections));
+        .with_connections(Arc::clone(&open), Arc::clone(&max_connections))
+        .with_log(log.clone());
     let shared = Arc::new(Shared {
         reloads,
         generation: in_force,
