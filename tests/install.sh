@@ -6,6 +6,7 @@
 #   bash tests/install.sh clients    the clients of tests/clients
 #   bash tests/install.sh example    the server of examples/in-front-of-an-api
 #   bash tests/install.sh packaging  what builds and checks the packages of examples/packaging
+#   bash tests/install.sh page       the browser that looks at the admin page
 #   bash tests/install.sh provider   the identity provider of tests/clients/oidc-provider
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -81,8 +82,8 @@ crate() {
 }
 
 case $part in
-clients | example | packaging | provider | everything) ;;
-*) fail "no such part: $part (clients, example, packaging, provider or everything)" ;;
+clients | example | packaging | page | provider | everything) ;;
+*) fail "no such part: $part (clients, example, packaging, page, provider or everything)" ;;
 esac
 debian_packages bash=bash curl=curl node=nodejs npm=npm python3=python3 unshare=util-linux setpriv=util-linux \
   ldd=libc-bin cc=gcc openssl=openssl
@@ -99,3 +100,7 @@ if wanted packaging; then
 fi
 if wanted example; then node_packages examples/in-front-of-an-api; fi
 if wanted provider; then node_packages tests/clients/oidc-provider; fi
+if wanted page; then
+  debian_packages chromium=chromium
+  node_packages tests/clients/page
+fi

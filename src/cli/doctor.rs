@@ -20,10 +20,9 @@ pub(super) fn main(args: &DoctorArgs) -> ExitCode {
         Ok(runtime) => runtime,
         Err(fault) => return wrong(&format!("nothing can be asked: {fault}")),
     };
-    let files: Vec<_> = file.iter().cloned().collect();
     let patient = Patient {
         settings: &loaded.settings,
-        files: &files,
+        files: &loaded.files,
         path: &args.path,
         clock: Clock::system(),
     };

@@ -11,7 +11,7 @@ use crate::config::StoreUrl;
 pub(super) fn look(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
     let before = findings.len();
     for file in patient.files {
-        judge(file, findings);
+        judge(file.path(), findings);
     }
     if let StoreUrl::File(folder) = &patient.settings.store {
         judge(folder, findings);

@@ -10,12 +10,10 @@ mod files;
 mod habits;
 mod probe;
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{SeenFile, Settings};
 
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -62,7 +60,7 @@ pub struct Patient<'a> {
     /// The configuration.
     pub settings: &'a Settings,
     /// Every file that it was read from.
-    pub files: &'a [PathBuf],
+    pub files: &'a [SeenFile],
     /// A path of the API that answers a GET.
     pub path: &'a str,
     /// This machine's time.
