@@ -61,12 +61,10 @@ async fn on_this_machine(asked: &Asked, port: u16, patient: &Patient<'_>) -> Fin
 
 /// Whoever is where the gateway is can do what the gateway does, unless it has to show a certificate.
 async fn over_the_network(asked: &Asked, patient: &Patient<'_>) -> Finding {
+    let (roots, server_name) = (asked.tls.roots.clone(), asked.tls.server_name.clone());
     let mut nobody = asked.clone();
-    nobody.tls = UpstreamTls {
-        roots: asked.tls.roots.clone(),
-        server_name: asked.tls.server_name.clone(),
-        ..UpstreamTls::default()
-    };
+    nobody.tls = UpstreamTls::default(); // with no certificate of its own
+    (nobody.tls.roots, nobody.tls.server_name) = (roots, server_name);
     match nobody.get(patient.path, &[]).await {
         Ok(_) => {
             let found = format!("{} answers whoever can reach it over the network", asked.name);
