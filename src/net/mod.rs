@@ -74,6 +74,7 @@ impl Stream {
         let certificates = match self {
             Self::Tls(io) => io.get_ref().1.peer_certificates(),
             Self::TlsUnix(io) => io.get_ref().1.peer_certificates(),
+            Self::TlsServer(io) => io.get_ref().1.peer_certificates(),
             Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
         };
         certificates?.first().map(AsRef::as_ref)
