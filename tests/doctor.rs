@@ -14,6 +14,9 @@ use std::thread;
 use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
+use support::tls::Authority;
+
+mod support;
 
 /// What an API does that it should not.
 #[derive(Clone, Copy, Default)]
@@ -226,6 +229,27 @@ fn a_unix_socket_that_everybody_may_use_is_a_way_around() {
         fs::set_permissions(&socket, fs::Permissions::from_mode(mode)).unwrap();
         let (found, text, _) = findings(&folder);
         assert_eq!(level(&found, "a way around"), wanted, "{mode:o}: {text}");
+    }
+}
+
+#[test]
+fn a_certificate_that_ends_soon_is_told_in_time() {
+    let api = Api::start("127.0.0.1:0", Habits::default());
+    for (days, wanted) in [(90, "ok"), (10, "warning"), (1, "fault")] {
+        let folder = deployment(&format!("certificate-{days}"), api.address, "");
+        let ends = SystemTime::now() + Duration::from_secs(days * 86_400 + 3_600);
+        let shown = Authority::new()
+            .certify_with(&["gateway.test"], |certificate| certificate.not_after = ends.into());
+        let file = folder.join("gateway.toml");
+        let toml = fs::read_to_string(&file).unwrap();
+        fs::write(
+            &file,
+            toml.replace("[server]\n", &format!("[server]\ntls = {}\n", shown.toml(""))),
+        )
+        .unwrap();
+        let (found, text, _) = findings(&folder);
+        assert_eq!(level(&found, "expiry"), wanted, "{days} days: {text}");
+        assert!(text.contains("gateway.test"), "{text}");
     }
 }
 

@@ -95,9 +95,15 @@ fn at(asked: &Asked, address: IpAddr, port: u16) -> Option<Asked> {
     Some(there)
 }
 
-/// Whether tokens and secrets cross a network in clear on their way to the gateway.
+/// Whether tokens and secrets cross a network in clear on their way to the gateway, and who may say where they come from.
 pub(super) fn exposed(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
     let server = &patient.settings.server;
+    for network in server.trusted_proxies.iter().filter(|network| network.prefix_len() == 0) {
+        let found = format!("server.trusted_proxies has {network}: every client may say who it is");
+        findings.push(
+            Finding::new(Level::Fault, "trusted proxies", found).mend("name the proxies alone"),
+        );
+    }
     let open: Vec<String> = server
         .listen
         .iter()
@@ -109,7 +115,7 @@ pub(super) fn exposed(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
     if open.is_empty() {
         return;
     }
-    if false {
+    if !server.tls.is_empty() {
         let found = format!("{} speaks TLS", open.join(", "));
         findings.push(Finding::new(Level::Ok, "clear text", found));
         return;
@@ -119,12 +125,6 @@ pub(super) fn exposed(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
     findings.push(Finding::new(Level::Warning, "clear text", found).mend(
         "give it a certificate (server.tls), or let only a TLS proxy on this machine or network reach it",
     ));
-    for network in server.trusted_proxies.iter().filter(|network| network.prefix_len() == 0) {
-        let found = format!("server.trusted_proxies has {network}: every client may say who it is");
-        findings.push(
-            Finding::new(Level::Fault, "trusted proxies", found).mend("name the proxies alone"),
-        );
-    }
 }
 
 fn is_loopback(host: &str) -> bool {

@@ -1,8 +1,7 @@
 //! What ends by itself: certificates and secrets.
 
-use x509_parser::prelude::{FromDer as _, X509Certificate};
-
 use super::{Finding, Level, Patient};
+use crate::certificate::Certificate;
 use crate::clock::Clock;
 
 /// What the configuration holds.
@@ -18,15 +17,27 @@ pub(super) fn look(patient: &Patient<'_>, findings: &mut Vec<Finding>) {
             );
         }
     }
+    for shown in &patient.settings.server.tls {
+        let certificate = &shown.certificate;
+        let whose = certificate
+            .alternative_names()
+            .filter(|names| !names.is_empty())
+            .or_else(|| certificate.subject.clone())
+            .unwrap_or_default();
+        let what = format!("the gateway's own certificate for {whose}");
+        let finding = judge(&what, certificate.not_after, now);
+        findings.push(finding.mend_with("renew it; the new file is taken without a restart"));
+    }
 }
 
 /// A certificate that somebody showed.
 pub(super) fn of_certificate(whose: &str, der: &[u8], clock: &Clock) -> Finding {
-    let Ok((_, certificate)) = X509Certificate::from_der(der) else {
-        return Finding::new(Level::Note, CHECK, format!("{whose} cannot be read"));
-    };
-    let ends = u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default();
-    judge(whose, ends, clock.unix_seconds()).mend_with("have it renewed")
+    match Certificate::read(der) {
+        Ok(certificate) => {
+            judge(whose, certificate.not_after, clock.unix_seconds()).mend_with("have it renewed")
+        }
+        Err(_) => Finding::new(Level::Note, CHECK, format!("{whose} cannot be read")),
+    }
 }
 
 impl Finding {
