@@ -136,6 +136,8 @@ pub struct Upstream {
 pub struct Origin {
     /// Whether TLS is spoken.
     pub https: bool,
+    /// Whether HTTP/2 is spoken without asking (`h2c://`). Over TLS the origin chooses.
+    pub h2c: bool,
     /// Where to connect to.
     pub address: OriginAddress,
     /// The `Host` of this origin (`host` or `host:port`; `localhost` for a unix socket).

@@ -55,6 +55,17 @@ impl Stream {
         }
     }
 
+    /// Whether the peer chose HTTP/2 in the handshake of TLS.
+    #[must_use]
+    pub fn speaks_http2(&self) -> bool {
+        let chosen = match self {
+            Self::Tls(io) => io.get_ref().1.alpn_protocol(),
+            Self::TlsUnix(io) => io.get_ref().1.alpn_protocol(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
+        };
+        chosen == Some(b"h2")
+    }
+
     /// Makes the coming close a reset: the peer cannot take what it has for the whole.
     pub fn reset_on_close(&self) {
         if let Self::Http2(io) = self {

@@ -27,6 +27,27 @@ pub enum Failure {
     /// 101 that nobody asked for.
     #[error("the upstream changed to a protocol that was not asked for")]
     UnaskedUpgrade,
+    /// The upstream broke the rules of HTTP/2, or of its answer over it.
+    #[error("the upstream's HTTP/2 is not well-formed")]
+    Http2(#[source] h2::Error),
+    /// The answer has a status that HTTP does not know.
+    #[error("the upstream's answer has no status that HTTP knows")]
+    Status,
+    /// The upstream gave the request up (RST_STREAM) before an answer began.
+    #[error("the upstream gave the request up: {0}")]
+    Reset(h2::Reason),
+    /// The upstream says that it has not looked at the request (RFC 9113 §8.7), or never got it.
+    #[error("the upstream did not take the request")]
+    Unprocessed(#[source] h2::Error),
+    /// Every connection to the upstream carries as many requests as it may.
+    #[error("no stream got free on the connections to the upstream")]
+    NoStream,
+    /// The client wants to change to another protocol, and the upstream has no way to that over HTTP/2.
+    #[error("the upstream takes no change of protocol over HTTP/2 (RFC 8441)")]
+    NoTunnel,
+    /// The request has a target that the encoding of HTTP/2 has no place for.
+    #[error("the request target cannot be told over HTTP/2")]
+    Target,
     /// The client did not deliver the body that it announced.
     #[error(transparent)]
     Body(BodyError),
@@ -34,8 +55,17 @@ pub enum Failure {
 
 impl Failure {
     /// Whether the upstream closed without a byte of an answer.
-    pub(super) const fn nothing_came(&self) -> bool {
-        matches!(self, Self::Closed { partial: false })
+    pub(super) fn nothing_came(&self) -> bool {
+        match self {
+            Self::Closed { partial } => !partial,
+            Self::Reset(reason) => *reason != h2::Reason::ENHANCE_YOUR_CALM,
+            _ => self.is_unprocessed(),
+        }
+    }
+
+    /// Whether it is certain that nobody has looked at the request.
+    pub(super) const fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Unprocessed(_))
     }
 
     /// Status, stable code for the log, and `error` parameter of `Proxy-Status` (RFC 9209 §2.3).
@@ -67,7 +97,7 @@ impl Failure {
             Self::Closed { partial: true } => {
                 (StatusCode::BAD_GATEWAY, "upstream_closed", Some("http_response_incomplete"))
             }
-            Self::Malformed(_) => {
+            Self::Malformed(_) | Self::Http2(_) | Self::Status => {
                 (StatusCode::BAD_GATEWAY, "upstream_malformed", Some("http_protocol_error"))
             }
             Self::Timeout => {
@@ -76,6 +106,23 @@ impl Failure {
             Self::UnaskedUpgrade => {
                 (StatusCode::BAD_GATEWAY, "upstream_upgrade", Some("http_upgrade_failed"))
             }
+            Self::Reset(_) => {
+                (StatusCode::BAD_GATEWAY, "upstream_reset", Some("connection_terminated"))
+            }
+            Self::Unprocessed(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_unprocessed",
+                Some("destination_unavailable"),
+            ),
+            Self::NoStream => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_streams",
+                Some("connection_limit_reached"),
+            ),
+            Self::NoTunnel => {
+                (StatusCode::BAD_GATEWAY, "upstream_no_tunnel", Some("http_upgrade_failed"))
+            }
+            Self::Target => (StatusCode::BAD_REQUEST, "target", None),
             Self::Body(BodyError::TooLarge) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", None)
             }

@@ -5,6 +5,7 @@
 
 mod exchange;
 mod failure;
+mod http2;
 mod onward;
 mod pool;
 
