@@ -3,7 +3,7 @@
 //! The way of a request, module by module: [`server`] accepts a connection and reads heads ([`http1`], into the words
 //! of [`message`]); [`gateway`] finds the policy that it meets ([`route`]), judges ([`auth`], by our keys and [`store`] or
 //! by what [`issuers`] know) and either answers itself ([`token`]) or forwards ([`upstream`], over connections that
-//! [`dial`] opens); [`observe`] tells what happened. [`cli`] stands above all, [`config`] and [`keys`] below. Uses point
+//! [`dial`] opens); [`observe`] tells what happened, [`admin`] whoever asks for it. [`cli`] stands above all, [`config`] and [`keys`] below. Uses point
 //! downwards only: `tests/architecture.rs` holds the order.
 
 pub mod cli;
@@ -11,6 +11,8 @@ pub mod cli;
 pub mod demo;
 
 pub mod server;
+
+pub mod admin;
 
 pub mod gateway;
 
@@ -31,6 +33,7 @@ pub mod observe;
 
 pub mod message;
 
+pub mod limit;
 pub mod store;
 
 pub mod config;

@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde_json::Map;
 
 use crate::config::{
-    AuthorizationHeader, Client, ClientSecret, Demands, Endpoints, Identity, Log, Methods, Origin,
-    OriginAddress, PathPattern, Policy, Protect, Route, SecretKind, Server, Settings, StoreUrl,
-    Token, TokenFormat, Upstream, UpstreamTls,
+    AuthorizationHeader, Balance, Client, ClientSecret, Demands, Endpoints, Identity, Log, Methods,
+    Origin, OriginAddress, PathPattern, Policy, Protect, Route, SecretKind, Server, Settings,
+    StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
 };
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, SigningKey};
@@ -45,13 +45,15 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             drain_timeout: Duration::from_secs(30),
         },
         upstream: Upstream {
-            origin: Origin {
+            name: "default".to_owned(),
+            origins: vec![Origin {
                 https: false,
                 h2c: false,
                 address: OriginAddress::Tcp("127.0.0.1".to_owned(), 9000),
                 authority: "127.0.0.1:9000".to_owned(),
                 base_path: String::new(),
-            },
+            }],
+            balance: Balance::LeastRequests,
             connect_timeout: Duration::from_secs(2),
             timeout: None,
             idle_timeout: Duration::from_secs(60),
@@ -59,6 +61,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             retries: 1,
             tls: UpstreamTls::default(),
         },
+        upstreams: Vec::new(),
         token: Some(Token {
             path: "/auth/token".to_owned(),
             issuer: ISSUER.to_owned(),
@@ -75,6 +78,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         clients: vec![client(CLIENT, vec![sha256(CLIENT_SECRET)])],
         issuers: Vec::new(),
         access: Policy { protect: Protect::Mutating, demands: Demands::default(), report: false },
+        rate_limit: None,
         routes: Vec::new(),
         identity: Identity {
             headers: vec![
@@ -144,5 +148,8 @@ pub(crate) fn route(path: &str, protect: Protect) -> Route {
         methods: Vec::new(),
         policy: Policy { protect, demands: Demands::default(), report: false },
         identity: None,
+        upstream: 0,
+        rewrite: None,
+        rate_limit: None,
     }
 }

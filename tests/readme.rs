@@ -83,6 +83,8 @@ fn keys(path: &str, schema: &Value, found: &mut BTreeMap<String, (String, String
             keys(&path, schema, found);
         } else if schema["items"]["properties"].is_object() {
             keys(&format!("{path}[]"), &schema["items"], found);
+            // each has every key of [upstream], and these are told there
+            found.retain(|key, _| !key.starts_with("upstreams[].") || key == "upstreams[].name");
         } else {
             let default = match &schema["default"] {
                 Value::Null => "–".to_owned(),

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::policy::{Params, Policy, Requirement};
 use super::{Authentication, Caller, Denied};
-use crate::message::Request;
+use crate::message::{Destination, Request};
 
 /// A request that policy let through. Made only by [`authorize`]; the only thing that `forward` accepts.
 #[must_use = "a permitted request that is dropped was allowed and never sent"]
@@ -24,6 +24,8 @@ pub struct Passage {
     pub fixed_method: bool,
     /// Whether `Authorization` holds a token that is not valid, which nobody behind may take for one that is.
     pub withhold_authorization: bool,
+    /// Where it goes on to.
+    pub destination: Destination,
     identity_set: usize,
     reported: Option<Denied>,
 }
@@ -40,6 +42,8 @@ pub struct Demand<'a> {
     pub by_method: bool,
     /// Seconds since 1970.
     pub now: u64,
+    /// Where the request goes on to, if it may.
+    pub destination: Destination,
 }
 
 impl Permitted {
@@ -85,7 +89,7 @@ impl Passage {
 /// Why the caller of a guarded request is not let through.
 pub fn authorize(
     request: Request,
-    demand: &Demand<'_>,
+    demand: Demand<'_>,
     authentication: Result<Authentication, Denied>,
     passed: &mut dyn FnMut(Requirement),
 ) -> Result<Permitted, Denied> {
@@ -120,6 +124,7 @@ pub fn authorize(
         caller,
         fixed_method: !guarded || refused.is_some() || demand.by_method,
         withhold_authorization,
+        destination: demand.destination,
         identity_set: demand.identity_set,
         reported: refused,
     }))

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use serde_json::Value;
 
 use super::Caller;
+use crate::observe::Held;
 use crate::reference::Bond;
 
 /// Two generations: what was used since the last turn, and what was used before it. A turn drops the older.
@@ -19,6 +20,10 @@ pub(super) struct Cache {
     young: HashMap<Box<[u8]>, Entry, RandomState>,
     old: HashMap<Box<[u8]>, Entry, RandomState>,
     young_bytes: usize,
+    old_bytes: usize,
+    /// Since they were last told.
+    hits: u64,
+    misses: u64,
 }
 
 /// Who judged, and how long that stands besides `exp` and `nbf`.
@@ -48,12 +53,34 @@ struct Entry {
 impl Cache {
     pub(super) fn new() -> Self {
         let (young, old) = (HashMap::default(), HashMap::default());
-        Self { young, old, young_bytes: 0 }
+        Self { young, old, young_bytes: 0, old_bytes: 0, hits: 0, misses: 0 }
     }
 
     /// Whom `token` speaks for, if that is known, holds at `now`, and `stands` says so; unless it was called back.
     /// Allocates nothing.
     pub(super) fn find(
+        &mut self,
+        token: &[u8],
+        now: u64,
+        stands: impl Fn(&Caller, &Verdict) -> bool,
+    ) -> Option<(Rc<Caller>, Bond)> {
+        let found = self.look(token, now, stands);
+        match found {
+            Some(_) => self.hits += 1,
+            None => self.misses += 1,
+        }
+        found
+    }
+
+    /// Notes what is held, and how often it was of use since this was last called.
+    pub(super) fn tell(&mut self, held: &Held) {
+        held.cache_entries.set((self.young.len() + self.old.len()) as u64);
+        held.cache_bytes.set((self.young_bytes + self.old_bytes) as u64);
+        held.cache_hits.add(std::mem::take(&mut self.hits));
+        held.cache_misses.add(std::mem::take(&mut self.misses));
+    }
+
+    fn look(
         &mut self,
         token: &[u8],
         now: u64,
@@ -76,6 +103,7 @@ impl Cache {
         {
             self.young.insert(token, entry);
             self.young_bytes += weight;
+            self.old_bytes = self.old_bytes.saturating_sub(weight);
         }
         Some((caller, bond))
     }
@@ -86,7 +114,7 @@ impl Cache {
         if !self.has_room(weight) {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.clear();
-            self.young_bytes = 0;
+            self.old_bytes = std::mem::take(&mut self.young_bytes);
         }
         let principal = &caller.principal;
         let not_before = principal.not_before.unwrap_or(0);

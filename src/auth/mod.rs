@@ -36,6 +36,7 @@ use crate::config::{Issuer, KeySource, Settings};
 use crate::identity::Principal;
 use crate::issuers::{Introspector, Issuers, KeyWatch};
 use crate::keys::{Algorithm, KeySet};
+use crate::observe::Held;
 use crate::reference::Bond;
 use crate::store::{MemoryStore, Store};
 use cache::{Cache, Verdict};
@@ -283,6 +284,11 @@ impl Authenticator {
             Wait::Key { else_denied, .. } => else_denied,
             Wait::Keys | Wait::Answer => Denied::IssuerUnavailable,
         })
+    }
+
+    /// Notes how many verdicts are remembered, and of what use that was.
+    pub fn tell(&self, held: &Held) {
+        self.cache.borrow_mut().tell(held);
     }
 
     /// Forgets every verdict.

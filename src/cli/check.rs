@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use super::{CheckArgs, WRONG, coloured, settings};
 use crate::config::{
-    Client, ClientSecret, Listen, Loaded, OriginAddress, SecretKind, Settings, StoreUrl, Token,
-    TokenFormat, Upstream, algorithm_name, show_duration,
+    Balance, Client, ClientSecret, Listen, Loaded, SecretKind, Settings, StoreUrl, Token,
+    TokenFormat, algorithm_name, show_duration,
 };
 
 pub(super) fn main(args: &CheckArgs) -> ExitCode {
@@ -28,10 +28,8 @@ pub(super) fn main(args: &CheckArgs) -> ExitCode {
 fn summary(file: Option<&Path>, loaded: &Loaded, coloured: bool) -> String {
     let (green, end) = if coloured { ("\x1b[1;32m", "\x1b[0m") } else { ("", "") };
     let settings = &loaded.settings;
-    let mut lines = vec![
-        ("listens on", listens_on(settings)),
-        ("forwards to", forwards_to(&settings.upstream)),
-    ];
+    let mut lines = vec![("listens on", listens_on(settings))];
+    lines.extend(upstream_lines(settings));
     match &settings.token {
         Some(token) => lines.extend(token_lines(token)),
         None => lines.push((
@@ -77,14 +75,38 @@ fn listener(listen: &Listen) -> String {
     }
 }
 
-fn forwards_to(upstream: &Upstream) -> String {
-    let origin = &upstream.origin;
-    match &origin.address {
-        OriginAddress::Tcp(..) => {
-            let scheme = if origin.https { "https" } else { "http" };
-            format!("{scheme}://{}{}", origin.authority, origin.base_path)
+/// Each upstream, and the routes that lead to it or rewrite the path.
+fn upstream_lines(settings: &Settings) -> Vec<(&'static str, String)> {
+    let mut lines = Vec::new();
+    for (number, upstream) in settings.every_upstream().enumerate() {
+        let origins: Vec<String> = upstream.origins.iter().map(ToString::to_string).collect();
+        let mut text = origins.join(", ");
+        if origins.len() > 1 {
+            text += &format!(" ({})", balance(upstream.balance));
         }
-        OriginAddress::Unix(path) => format!("unix:{}", path.display()),
+        match number {
+            0 => lines.push(("forwards to", text)),
+            _ => lines.push(("upstream", format!("{}: {text}", upstream.name))),
+        }
+    }
+    let names: Vec<&str> = settings.every_upstream().map(|one| one.name.as_str()).collect();
+    for route in &settings.routes {
+        let to = names.get(route.upstream).copied().unwrap_or_default();
+        let text = match (&route.rewrite, route.upstream) {
+            (None, 0) => continue,
+            (None, _) => format!("{}: to {to}", route.name),
+            (Some(rewrite), _) => format!("{}: to {to} as {}", route.name, rewrite.text),
+        };
+        lines.push(("route", text));
+    }
+    lines
+}
+
+const fn balance(balance: Balance) -> &'static str {
+    match balance {
+        Balance::LeastRequests => "to the one with the fewest requests in flight",
+        Balance::RoundRobin => "one after the other",
+        Balance::Random => "at random",
     }
 }
 

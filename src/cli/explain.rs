@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::BytesMut;
 
@@ -12,12 +11,9 @@ use super::{ExplainArgs, WRONG, settings, wrong};
 use crate::auth::MAX_TOKEN;
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::gateway::{Explanation, Gateway, Refusal};
+use crate::gateway::{Explanation, Gateway, Generation, Refusal};
 use crate::http1::{BadHead, parse_request};
-use crate::issuers::Issuers;
 use crate::message::{Body, Peer, Request};
-use crate::store::{MemoryStore, Store};
-use crate::token::TokenService;
 
 pub(super) fn main(args: &ExplainArgs) -> ExitCode {
     let mut args = args.clone();
@@ -67,11 +63,9 @@ pub(super) fn explain(
         Err(fault) => return Ok(Explanation::default().refused(&Refusal::Head(fault), None)),
     };
     // The store may be another process's: what it keeps is not known here, nor what issuers would answer.
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new(clock.clone()));
-    let tokens = TokenService::new(settings, Arc::clone(&store), clock.clone())
-        .map_err(|fault| fault.to_string())?;
-    let gateway = Gateway::new(settings, tokens, store, &Issuers::default(), clock, 0)
-        .map_err(|fault| fault.to_string())?;
+    let generation =
+        Generation::offline(settings.clone(), clock).map_err(|fault| fault.to_string())?;
+    let gateway = Gateway::new(generation, 0);
     let loopback = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
     let trusted = settings.server.trusted_proxies.iter().any(|net| net.contains(&loopback));
     Ok(gateway.explain(Request {
@@ -154,6 +148,9 @@ fn tell(out: &mut String, said: &Explanation) -> std::fmt::Result {
             writeln!(out, "          as it stands it would meet the less strict {other}")?;
         }
         writeln!(out, "demands   {}", said.demands.join("\n          "))?;
+        if let Some(limit) = &said.rate_limit {
+            writeln!(out, "limit     {limit}")?;
+        }
         writeln!(out, "issuer    {}\n", said.issuer.as_deref().unwrap_or("none"))?;
     }
     for check in &said.checks {

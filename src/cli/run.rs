@@ -36,7 +36,7 @@ pub(super) fn serve(
         Ok(signals) => signals,
         Err(fault) => return failed(&format!("signals cannot be listened for: {fault}")),
     };
-    let upstream = settings.upstream.origin.authority.clone();
+    let upstream = told(&settings);
     let running = match server::start(settings, Clock::system(), Some(log.clone())) {
         Ok(running) => running,
         Err(fault) => return failed(&fault.to_string()),
@@ -61,6 +61,12 @@ pub(super) fn serve(
     );
     log.flush(LAST_WORDS);
     ExitCode::SUCCESS
+}
+
+/// Where requests go, for the log.
+fn told(settings: &Settings) -> String {
+    let origins = settings.every_upstream().flat_map(|upstream| &upstream.origins);
+    origins.map(|origin| origin.authority.as_str()).collect::<Vec<_>>().join(", ")
 }
 
 fn failed(why: &str) -> ExitCode {

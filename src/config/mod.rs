@@ -35,9 +35,10 @@ pub use load::{Loaded, NotFound, Sources, find_file, load};
 pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use settings::{
-    Admin, AuthorizationHeader, Client, ClientSecret, Demands, Endpoints, Identity, Introspection,
-    Issuer, KeySource, Listen, Log, Metadata, Methods, Origin, OriginAddress, Policy, Protect,
-    Resource, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
+    Admin, AuthorizationHeader, Balance, Client, ClientSecret, DEFAULT_UPSTREAM, Demands,
+    Endpoints, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log, MOST_ORIGINS,
+    Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource, Rewrite,
+    RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
     UpstreamTls,
 };
 

@@ -6,11 +6,13 @@
 
 use super::address::{ListenAddress, Network, Socket};
 use super::amount::{Limits, Size, Span, Whole};
-use super::shape::{At, section};
+use super::node::{Node, Value};
+use super::report::Report;
+use super::shape::{At, Key, Read, Shape, field, section};
 use super::value::{
-    Anything, Authorization, ClientAuth, ClientAuthentication, Entries, FilePath, Hidden,
-    Introspected, LogFormat, Mode, Moment, OneOrMore, Optional, Protect, RouteAccess, Signature,
-    Text, TokenFormat,
+    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, Entries, FilePath, Hidden,
+    Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional, Protect, RouteAccess,
+    Signature, Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -23,6 +25,8 @@ section! {
         server: Server = ();
         /// Where every request goes that is not the gateway's own. Required.
         upstream: Upstream;
+        /// Further upstreams, by name, for routes; each has every key of [upstream].
+        upstreams: Vec<At<NamedUpstream>> = NONE;
         /// The token service. Without this table there is none, and every mutating request is refused.
         token: Token;
         /// The machine clients that may ask for tokens.
@@ -67,8 +71,12 @@ section! {
 
     /// Where every request goes that is not the gateway's own.
     Upstream {
-        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required.
+        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required, unless urls is given.
         url: Text;
+        /// Several URLs of one and the same service, instead of url: requests are spread over them.
+        urls: Vec<At<Text>>;
+        /// How requests are spread over urls. least_requests: to the one with the fewest in flight. round_robin: to one after the other. random: to any.
+        balance: Balance = "least_requests";
         /// From the first packet to a usable connection, TLS included.
         connect_timeout: Span<ConnectTimeout> = "2s";
         /// From the request sent to the head of the response, and between two pieces of a body; 0 means no limit.
@@ -265,6 +273,18 @@ section! {
         any_of: Vec<At<Text>> = NONE;
         /// enforce; or report: let everything through, and log and count what would have been refused.
         mode: Mode = "enforce";
+        /// How often one caller may ask, over everything that has no rate_limit of its own; left out: as often as it likes.
+        rate_limit: RateLimit;
+    }
+
+    /// How often one caller may ask. A quota can be used at once, and comes back evenly over the window.
+    RateLimit {
+        /// Who counts as one caller: client (a client_id), subject (a sub) or address (IPv6: its first 64 bits). A request without a token counts by its address.
+        per: LimitPer = "client";
+        /// How many requests. Required.
+        requests: Whole<LimitRequests>;
+        /// In which time.
+        window: Span<LimitWindow> = "1m";
     }
 
     /// Who is let in to some paths. The most specific route decides, whatever the order: by host, then by path, then by methods.
@@ -295,6 +315,12 @@ section! {
         mode: Mode;
         /// What the upstream learns of the caller here.
         identity: RouteIdentity;
+        /// Where these requests go: the name of one of [[upstreams]], or `default` for [upstream].
+        upstream: Text;
+        /// The path that the upstream gets instead, with parameters of `path`, as in `/v2/{id}/{rest}`. Policy is judged by the original path; the query goes on.
+        rewrite: Text;
+        /// How often one caller may ask here, instead of [access]'s.
+        rate_limit: RateLimit;
     }
 
     /// What the upstream learns of the caller on one route.
@@ -339,6 +365,49 @@ section! {
     }
 }
 
+/// One of `[[upstreams]]`: an [`Upstream`] with a name.
+#[derive(Clone)]
+pub(super) struct NamedUpstream {
+    pub(super) name: Option<At<Text>>,
+    /// Whether a name was written, well or badly.
+    pub(super) given: bool,
+    pub(super) upstream: Upstream,
+}
+
+impl NamedUpstream {
+    fn key() -> Key {
+        let about = "What routes, the log and the metrics call it. Required.".to_owned();
+        Key { name: "name", about, default: None, shape: Text::shape() }
+    }
+}
+
+impl Read for NamedUpstream {
+    fn shape() -> Shape {
+        match Upstream::shape() {
+            Shape::Table(mut table) => {
+                table.about =
+                    "An upstream that routes name; it has every key of [upstream].".into();
+                table.keys.insert(0, Self::key());
+                Shape::Table(table)
+            }
+            other => other,
+        }
+    }
+
+    /// `name` is taken out first: what is left is an [`Upstream`].
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let mut rest = node.clone();
+        let (mut name, mut given) = (None, false);
+        if let Value::Table(entries) = &mut rest.value {
+            name = field(node, entries, "name", None, report);
+            given = entries.iter().any(|(known, _)| known == "name");
+            entries.retain(|(known, _)| known != "name");
+        }
+        let upstream = Upstream::read(&rest, report)?;
+        Some(Self { name, given, upstream })
+    }
+}
+
 /// Names bounds: least, most, and the reason that is told to whoever oversteps them.
 macro_rules! limits {
     ($($name:ident: $least:expr, $most:expr, $why:literal;)+) => { $(
@@ -373,4 +442,6 @@ limits! {
     Leeway: 0, 5 * MINUTE, "a token would outlive its end by this";
     HeaderSize: 8 * KIB, KIB * KIB, "every client may make the gateway hold this much";
     BodySize: 0, 1 << 50, "0 means no limit";
+    LimitRequests: 1, 1_000_000, "access = \"deny\" lets nobody in, and more than a million are as good as no limit";
+    LimitWindow: SECOND, DAY, "clients are told whole seconds, and counts are gone when the gateway stops";
 }

@@ -1,6 +1,7 @@
 //! What the program runs on: no invalid value, every default filled in, every key parsed.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ pub struct Settings {
     pub server: Server,
     /// `[upstream]`
     pub upstream: Upstream,
+    /// `[[upstreams]]`, in file order; names are unique, and none is [`DEFAULT_UPSTREAM`].
+    pub upstreams: Vec<Upstream>,
     /// `[token]`; without it there is no token endpoint, and no token is valid.
     pub token: Option<Token>,
     /// `[[clients]]`, in file order; ids are unique.
@@ -31,6 +34,8 @@ pub struct Settings {
     pub issuers: Vec<Issuer>,
     /// `[access]`: the policy where no route is.
     pub access: Policy,
+    /// `[access]`: how often one caller may ask, over everything that has no limit of its own.
+    pub rate_limit: Option<RateLimit>,
     /// `[[routes]]`, in file order; no two match the same requests with the same specificity.
     pub routes: Vec<Route>,
     /// `[identity]`
@@ -54,6 +59,11 @@ impl Settings {
             }
         }
         sets
+    }
+
+    /// Every upstream: `[upstream]` first, then `[[upstreams]]`; routes count them so.
+    pub fn every_upstream(&self) -> impl Iterator<Item = &Upstream> {
+        std::iter::once(&self.upstream).chain(&self.upstreams)
     }
 
     /// Whether some route looks at the claims of tokens.
@@ -103,6 +113,14 @@ pub struct Server {
     pub drain_timeout: Duration,
 }
 
+impl Server {
+    /// Whether forwarding headers from there are believed.
+    #[must_use]
+    pub fn trusts(&self, address: Option<IpAddr>) -> bool {
+        address.is_some_and(|address| self.trusted_proxies.iter().any(|net| net.contains(&address)))
+    }
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listen {
@@ -113,10 +131,14 @@ pub enum Listen {
 }
 
 /// Where requests go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
-    /// The one origin.
-    pub origin: Origin,
+    /// What routes and the log call it.
+    pub name: String,
+    /// At least one and at most [`MOST_ORIGINS`], in file order; no two are the same.
+    pub origins: Vec<Origin>,
+    /// How requests are spread over them.
+    pub balance: Balance,
     /// From the first SYN to a usable connection, TLS included.
     pub connect_timeout: Duration,
     /// From the whole request sent to the response head, and between two pieces of a body; `None`: no limit.
@@ -129,6 +151,17 @@ pub struct Upstream {
     pub retries: u32,
     /// For `https` origins.
     pub tls: UpstreamTls,
+}
+
+/// How requests are spread over several origins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Balance {
+    /// To the origin with the fewest requests in flight.
+    LeastRequests,
+    /// To one after the other.
+    RoundRobin,
+    /// To any.
+    Random,
 }
 
 /// One address of an upstream.
@@ -146,6 +179,23 @@ pub struct Origin {
     pub base_path: String,
 }
 
+/// Its URL.
+impl fmt::Display for Origin {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match (self.https, self.h2c) {
+            (true, _) => "https",
+            (false, true) => "h2c",
+            (false, false) => "http",
+        };
+        match &self.address {
+            OriginAddress::Tcp(..) => {
+                write!(out, "{scheme}://{}{}", self.authority, self.base_path)
+            }
+            OriginAddress::Unix(path) => write!(out, "unix:{}", path.display()),
+        }
+    }
+}
+
 /// Where to connect to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum OriginAddress {
@@ -156,7 +206,7 @@ pub enum OriginAddress {
 }
 
 /// `[upstream.tls]`
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct UpstreamTls {
     /// Certificates (DER) to trust instead of the system's.
     pub roots: Option<Vec<Vec<u8>>>,
@@ -406,6 +456,52 @@ pub struct Route {
     pub policy: Policy,
     /// Instead of `[identity]`'s headers.
     pub identity: Option<Vec<(HeaderName, String)>>,
+    /// Which of [`Settings::every_upstream`] the requests go to.
+    pub upstream: usize,
+    /// What the upstream gets instead of the path.
+    pub rewrite: Option<Rewrite>,
+    /// Instead of `[access]`'s.
+    pub rate_limit: Option<RateLimit>,
+}
+
+/// How often one caller may ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RateLimit {
+    /// Who counts as one.
+    pub per: LimitPer,
+    /// How many requests, at least one.
+    pub requests: u32,
+    /// In which time, at least a second.
+    pub window: Duration,
+}
+
+/// Who counts as one caller. Whoever does not have what is asked for counts by the next of these.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum LimitPer {
+    /// A `client_id` of one issuer.
+    Client,
+    /// A `sub` of one issuer.
+    Subject,
+    /// A client's address; the first 64 bits of an IPv6 one.
+    Address,
+}
+
+/// A path that is made of the parameters of another.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rewrite {
+    /// As it was written.
+    pub text: String,
+    /// What it is made of; begins with a slash.
+    pub parts: Vec<RewritePart>,
+}
+
+/// A part of a [`Rewrite`].
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RewritePart {
+    /// This.
+    Text(String),
+    /// The segment of the pattern with this number: a parameter, or the rest.
+    Segment(usize),
 }
 
 /// What the upstream learns of the caller.
@@ -452,3 +548,8 @@ pub struct Log {
     /// Whether each request gets a line.
     pub access: bool,
 }
+
+/// What `[upstream]` is called.
+pub const DEFAULT_UPSTREAM: &str = "default";
+/// Most origins of one upstream: a set of them is one number.
+pub const MOST_ORIGINS: usize = 64;

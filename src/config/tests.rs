@@ -3,6 +3,7 @@
 mod environment;
 mod files;
 mod issuers;
+mod requests;
 mod sample;
 mod secrets;
 mod tokens;

@@ -73,6 +73,8 @@ macro_rules! choice {
 choice! {
     /// What becomes of `Authorization`.
     Authorization { "forward" => Forward, "remove" => Remove }
+    /// How requests are spread over several origins.
+    Balance { "least_requests" => LeastRequests, "round_robin" => RoundRobin, "random" => Random }
     /// How a client's secret is sent.
     ClientAuth { "basic" => Basic, "post" => Post }
     /// Which tokens an issuer is asked about.
@@ -91,6 +93,8 @@ choice! {
     RouteAccess { "public" => Public, "protected" => Protected, "deny" => Deny }
     /// Whether a refusal is carried out.
     Mode { "enforce" => Enforce, "report" => Report }
+    /// Who counts as one caller.
+    LimitPer { "client" => Client, "subject" => Subject, "address" => Address }
     /// How the log looks.
     LogFormat { "text" => Text, "json" => Json }
 }

@@ -21,6 +21,8 @@ pub struct Explanation {
     pub route: Option<RuleSaid>,
     /// What that rule demands, each in a clause.
     pub demands: Vec<String>,
+    /// How often one caller may ask, where that is limited.
+    pub rate_limit: Option<String>,
     /// The issuer whose token it is, by name.
     pub issuer: Option<String>,
     /// What was looked at, in order.
@@ -91,6 +93,7 @@ impl Gateway {
         let guarded = policy.guards(&request);
         said.route = Some(rule_said(&choice, &request));
         said.demands = demands_said(policy, guarded);
+        said.rate_limit = self.limits.as_ref().and_then(|limits| limits.said(choice.rule));
         let now = self.clock.unix_seconds();
         let authentication = said.authenticate(self, &request, now);
         let authentication = once(&request, guarded, authentication);
@@ -99,11 +102,15 @@ impl Gateway {
         {
             said.check("one credential", Some(false), Some(denied));
         }
-        let (mut met, demand) = (Vec::new(), choice.demand(now));
+        let demand = match choice.demand(&request, now) {
+            Ok(demand) => demand,
+            Err(ambiguous) => return said.refused(&ambiguous.into(), None),
+        };
+        let mut met = Vec::new();
         let is_judged =
             guarded && !policy.denies() && matches!(authentication, Ok(Authentication::Caller(_)));
         let outcome =
-            authorize(request, &demand, authentication, &mut |requirement| met.push(requirement));
+            authorize(request, demand, authentication, &mut |requirement| met.push(requirement));
         let denied = match &outcome {
             Ok(permitted) => permitted.reported(),
             Err(denied) => Some(*denied),
@@ -223,7 +230,7 @@ impl Explanation {
             None if guarded => "the token is good, and all that is demanded".to_owned(),
             None => "no token is needed".to_owned(),
         };
-        let head = gateway.upstream.head(&permitted, b"(made for each request)");
+        let head = gateway.upstreams.head(&permitted, b"(made for each request)");
         let head = String::from_utf8_lossy(&head).into_owned();
         let mut lines = head.lines().filter(|line| !line.is_empty());
         self.upstream_line = lines.next().map(without_query);

@@ -2,6 +2,8 @@
 //! request is called from here, and nothing below knows this file.
 
 mod explain;
+mod generation;
+mod limit;
 mod refusal;
 
 use std::rc::Rc;
@@ -9,31 +11,32 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method, header};
-use ipnet::IpNet;
 
 pub use explain::{CheckSaid, Explanation, RuleSaid};
+pub use generation::{Generation, SetupError};
 pub use refusal::Refusal;
+
+use limit::RateLimits;
 
 use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::dial::TlsSetupError;
-use crate::issuers::Issuers;
+use crate::config::{Server, Settings};
+use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Record, RequestIds, RouteName};
+use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
-use crate::store::Store;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
-use crate::upstream::Upstream;
+use crate::upstream::Upstreams;
 
-/// One worker's gateway.
+/// One worker's gateway, by one configuration. Requests keep the one that they began with.
 pub struct Gateway {
+    /// What it was made of, as long as somebody uses it.
+    generation: Arc<Generation>,
+    server: Rc<Server>,
     clock: Clock,
-    ids: RequestIds,
-    trusted_proxies: Vec<IpNet>,
-    max_body_size: Option<u64>,
+    ids: Rc<RequestIds>,
     tokens: Option<Arc<TokenService>>,
     routes: Routes,
     authenticator: Authenticator,
@@ -41,7 +44,8 @@ pub struct Gateway {
     issued: Option<OwnTokens>,
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
-    upstream: Upstream,
+    upstreams: Upstreams,
+    limits: Option<RateLimits>,
 }
 
 /// What becomes of a request that was judged.
@@ -49,27 +53,28 @@ enum Verdict {
     /// It is for an endpoint of the gateway itself.
     Own(Arc<TokenService>, Endpoint, Request),
     /// It goes on.
-    Forward(Permitted),
+    Forward(Permitted, Option<Quota>),
 }
 
 impl Gateway {
-    /// The gateway that `settings` describe. `tokens`, `store` and `issuers` are shared by all workers; `seed` sets the
-    /// request ids of this worker apart.
-    ///
-    /// # Errors
-    /// When TLS towards the upstream cannot be set up.
-    pub fn new(
-        settings: &Settings,
-        tokens: Option<Arc<TokenService>>,
-        store: Arc<dyn Store>,
-        issuers: &Issuers,
-        clock: Clock,
-        seed: u64,
-    ) -> Result<Self, TlsSetupError> {
-        Ok(Self {
-            ids: RequestIds::new(seed),
-            trusted_proxies: settings.server.trusted_proxies.clone(),
-            max_body_size: settings.server.max_body_size,
+    /// The gateway of a worker that has none yet; `seed` sets its request ids apart.
+    #[must_use]
+    pub fn new(generation: Arc<Generation>, seed: u64) -> Self {
+        Self::build(generation, Rc::new(RequestIds::new(seed)), None)
+    }
+
+    /// The gateway that takes this one's place, with what stays what it was.
+    #[must_use]
+    pub fn next(&self, generation: Arc<Generation>) -> Self {
+        Self::build(generation, Rc::clone(&self.ids), Some(self))
+    }
+
+    fn build(generation: Arc<Generation>, ids: Rc<RequestIds>, previous: Option<&Self>) -> Self {
+        let settings = &*generation.settings;
+        let tokens = generation.tokens.clone();
+        let (store, clock) = (&generation.store, generation.clock.clone());
+        Self {
+            server: Rc::new(settings.server.clone()),
             routes: Routes::new(
                 settings,
                 tokens.iter().flat_map(|tokens| tokens.paths()).map(str::to_owned).collect(),
@@ -77,15 +82,36 @@ impl Gateway {
             tokens,
             authenticator: Authenticator::connected(
                 settings,
-                Arc::clone(&store),
-                issuers,
+                Arc::clone(store),
+                &generation.issuers,
                 clock.clone(),
             ),
-            issued: OwnTokens::of_every_audience(settings, store),
+            issued: OwnTokens::of_every_audience(settings, Arc::clone(store)),
             resource_metadata: resource_metadata(settings),
-            upstream: Upstream::new(settings, clock.clone())?,
+            upstreams: Upstreams::new(
+                settings,
+                &generation.origins,
+                previous.map(|previous| &previous.upstreams),
+                clock.clone(),
+                ids.prefix(),
+            ),
+            ids,
+            limits: RateLimits::new(settings, &generation.limits),
             clock,
-        })
+            generation,
+        }
+    }
+
+    /// What it was made of.
+    #[must_use]
+    pub const fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// How clients are let in.
+    #[must_use]
+    pub const fn server(&self) -> &Rc<Server> {
+        &self.server
     }
 
     /// Opens the record of a request.
@@ -98,7 +124,7 @@ impl Gateway {
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
         record.client_address =
-            origin::client_address(&request.peer, &request.headers, &self.trusted_proxies);
+            origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
         record
     }
 
@@ -144,10 +170,13 @@ impl Gateway {
             Verdict::Own(tokens, endpoint, request) => {
                 Ok(self.own(&tokens, endpoint, request, record).await)
             }
-            Verdict::Forward(permitted) => {
-                let forwarded =
-                    self.upstream.forward(permitted, record.request_id.as_bytes()).await?;
+            Verdict::Forward(permitted, quota) => {
+                let mut forwarded =
+                    self.upstreams.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
+                if let Some(quota) = quota {
+                    limit::tell(&quota, &mut forwarded.response.headers);
+                }
                 Ok(forwarded.response)
             }
         }
@@ -171,7 +200,32 @@ impl Gateway {
             record.client_id = caller.principal.client_id.as_deref().map(Into::into);
         }
         let permitted = permit(request, &choice, authentication, now, record)?;
-        Ok(Verdict::Forward(permitted))
+        let quota = self.count(choice.rule, &permitted, record)?;
+        Ok(Verdict::Forward(permitted, quota))
+    }
+
+    /// Counts a request that was let through, where its rule has a limit.
+    fn count(
+        &self,
+        rule: &Rule,
+        permitted: &Permitted,
+        record: &mut Record,
+    ) -> Result<Option<Quota>, Refusal> {
+        let Some(limits) = &self.limits else { return Ok(None) };
+        let (caller, now) = (permitted.caller(), self.clock.monotonic());
+        let Some(mut quota) = limits.take(rule, caller, record.client_address, now) else {
+            return Ok(None);
+        };
+        match (quota.retry_after.is_some(), rule.policy.reports()) {
+            (false, _) => {}
+            (true, false) => return Err(Refusal::Limited(quota)),
+            (true, true) if record.decision == Decision::Reported => {}
+            (true, true) => {
+                (record.decision, record.reason) = (Decision::Reported, "rate_limited");
+            }
+        }
+        quota.retry_after = None;
+        Ok(Some(quota))
     }
 
     /// The endpoint of the gateway itself that a request is for.
@@ -188,7 +242,7 @@ impl Gateway {
         if request.headers.contains_key(header::VIA) && own_hops(&request) >= MAX_OWN_HOPS {
             return Err(Refusal::Loop);
         }
-        if let (Some(limit), Some(length)) = (self.max_body_size, request.body.length())
+        if let (Some(limit), Some(length)) = (self.server.max_body_size, request.body.length())
             && length > limit
         {
             return Err(Refusal::BodyTooLarge);
@@ -214,17 +268,25 @@ impl Gateway {
         let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
         record.client_id = answer.client_id.map(Into::into);
+        if endpoint == Endpoint::Token {
+            record.client_authentication = answer.authentication;
+        }
         Response::new(answer.status, answer.headers, Body::from(answer.body))
     }
 
     /// Gives back the file descriptors that nothing depends on.
     pub fn release(&self) {
-        self.upstream.release();
+        self.upstreams.release();
+    }
+
+    /// Notes what is held, for whoever looks at the gateway. Called now and then by the worker.
+    pub fn tell(&self, held: &Held) {
+        self.authenticator.tell(held);
     }
 
     /// House-keeping, called now and then by the worker.
     pub fn tidy(&self) {
-        self.upstream.tidy();
+        self.upstreams.tidy();
     }
 }
 
@@ -261,7 +323,8 @@ fn permit(
     let rule = choice.rule;
     let guarded = rule.policy.guards(&request);
     let authentication = once(&request, guarded, authentication);
-    let permitted = authorize(request, &choice.demand(now), authentication, &mut |_| {})
+    let demand = choice.demand(&request, now)?;
+    let permitted = authorize(request, demand, authentication, &mut |_| {})
         .map_err(|denied| Refusal::of(denied, &rule.policy))?;
     (record.decision, record.reason) = passed(&permitted, guarded, rule);
     Ok(permitted)

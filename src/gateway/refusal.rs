@@ -4,8 +4,10 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::limit;
 use crate::auth::{Denied, Policy};
 use crate::http1::BadHead;
+use crate::limit::Quota;
 use crate::message::headers::text_value;
 use crate::message::problem::problem;
 use crate::message::{Body, Response};
@@ -47,6 +49,9 @@ pub enum Refusal {
     /// The path could be read in ways that lead to different policies.
     #[error("the path can be read in more than one way, and the ways lead to different rules")]
     Ambiguous,
+    /// The caller asks more often than it may.
+    #[error("more requests than are allowed here in this time")]
+    Limited(Quota),
     /// The upstream failed.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -97,6 +102,7 @@ impl Refusal {
             Self::BodyTooLarge => "body_too_large",
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.code(),
             Self::Ambiguous => "ambiguous_target",
+            Self::Limited(_) => "rate_limited",
             Self::Upstream(failure) => failure.wire().1,
             Self::Internal => "internal",
         }
@@ -124,6 +130,7 @@ impl Refusal {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.wire().0,
             Self::Ambiguous => StatusCode::BAD_REQUEST,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Upstream(failure) => failure.wire().0,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -155,6 +162,7 @@ impl Refusal {
                     headers.insert(header::WWW_AUTHENTICATE, value);
                 }
             }
+            Self::Limited(quota) => limit::tell(quota, &mut headers),
             Self::Upstream(failure) => {
                 if let Some(error) = failure.wire().2 {
                     headers.insert(PROXY_STATUS, text_value(&format!("tollgate; error={error}")));

@@ -18,10 +18,12 @@ use serde_json::{Map, Value};
 use tokio::sync::{Semaphore, mpsc, watch};
 
 use super::call::CallError;
+use super::progress::AskedState;
 use super::tend::{Tended, Unreachable};
 use crate::clock::Clock;
 use crate::config::Introspection;
 use crate::json;
+use crate::observe::{Histogram, Latencies};
 use crate::secret::Secret;
 
 /// What an issuer said of a token.
@@ -51,8 +53,15 @@ struct State {
     young: HashMap<Digest, Arc<Answer>>,
     old: HashMap<Digest, Arc<Answer>>,
     young_bytes: usize,
+    old_bytes: usize,
     flights: HashMap<Digest, watch::Receiver<Option<Outcome>>>,
     breaker: Breaker,
+    calls: u64,
+    failures: u64,
+    hits: u64,
+    misses: u64,
+    /// From the question to its end, waiting for a turn included.
+    latency: Histogram,
 }
 
 /// Spares an issuer that fails: opens after some failures in a row, then lets one call through at a time.
@@ -115,8 +124,10 @@ impl Introspector {
         let now = self.clock.monotonic();
         let mut state = self.state();
         if let Some(answer) = state.find(&digest, now) {
+            state.hits += 1;
             return Ok(Looked::Known(answer));
         }
+        state.misses += 1;
         // a flight whose other end is gone will never land
         if let Some(flight) =
             state.flights.get(&digest).filter(|flight| flight.has_changed().is_ok())
@@ -141,6 +152,9 @@ impl Introspector {
         let now = self.clock.monotonic();
         let mut state = self.state();
         state.flights.remove(&job.digest);
+        state.calls += 1;
+        state.failures += u64::from(outcome.is_err());
+        state.latency.add(now.saturating_duration_since(job.asked_at));
         let told = match outcome {
             Ok((answer, bytes)) => {
                 if state.breaker.succeeded() {
@@ -163,6 +177,28 @@ impl Introspector {
         };
         drop(state);
         let _ = job.outcome.send(Some(told)); // whoever asked may have gone
+    }
+
+    /// How it goes.
+    pub(super) fn standing(&self) -> AskedState {
+        let now = self.clock.monotonic();
+        let state = self.state();
+        let mut latency = Latencies::default();
+        state.latency.read_into(&mut latency);
+        AskedState {
+            calls: state.calls,
+            failures: state.failures,
+            breaker: match state.breaker.closed_again {
+                None => "closed",
+                Some(moment) if now < moment => "open",
+                Some(_) => "half_open",
+            },
+            entries: state.young.len() + state.old.len(),
+            bytes: state.young_bytes + state.old_bytes,
+            hits: state.hits,
+            misses: state.misses,
+            latency,
+        }
     }
 
     /// By issuer and token, so that no answer of one serves another.
@@ -194,7 +230,7 @@ impl State {
         let weight = bytes + WEIGHT;
         if self.young.len() >= MAX_ANSWERS / 2 || self.young_bytes + weight > MAX_BYTES / 2 {
             self.old = std::mem::take(&mut self.young);
-            self.young_bytes = 0;
+            self.old_bytes = std::mem::take(&mut self.young_bytes);
         }
         self.young.insert(digest, answer);
         self.young_bytes += weight;

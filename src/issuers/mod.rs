@@ -8,6 +8,7 @@
 mod call;
 mod introspect;
 mod metadata;
+mod progress;
 mod tend;
 
 use std::cell::RefCell;
@@ -22,23 +23,31 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use introspect::{Answer, Introspector};
+pub use progress::{AskedState, Standing, State};
 pub use tend::Unreachable;
 
 use crate::clock::Clock;
 use crate::config::{Issuer, KeySource, Settings};
 use crate::keys::{Algorithm, KeySet};
+use progress::Progress;
 
 /// What all workers share of the issuers: one link for each of `[[issuers]]`, in order.
 #[derive(Debug, Default)]
 pub struct Issuers {
-    links: Vec<Link>,
+    links: Vec<Arc<Link>>,
+    /// Started when the first issuer needs it, and shared by all configurations from then on.
+    fetcher: Option<Arc<Fetcher>>,
 }
 
-/// One issuer, seen from the workers.
+/// One issuer, seen from the workers. It is tended as long as this is there.
 #[derive(Debug)]
-pub struct Link {
+struct Link {
+    issuer: Issuer,
     keys: Option<Arc<KeyLink>>,
     introspector: Option<Arc<Introspector>>,
+    progress: Arc<Progress>,
+    /// Dropped with the link.
+    _tended: oneshot::Sender<()>,
 }
 
 /// The keys of an issuer as they are at some moment.
@@ -88,62 +97,56 @@ pub struct KeyWatch {
 
 /// The thread that calls. Dropped, it ends.
 #[derive(Debug)]
-pub struct Fetcher {
-    stop: Option<oneshot::Sender<()>>,
+struct Fetcher {
+    tended: Option<mpsc::UnboundedSender<(Issuer, Ends)>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Starts the thread, where `settings` have an issuer that needs it. It waits for nobody: issuers may be down.
-///
-/// # Errors
-/// When there is no thread or no runtime to be had.
-pub fn start(settings: &Settings, clock: &Clock) -> io::Result<(Arc<Issuers>, Option<Fetcher>)> {
-    let mut links = Vec::new();
-    let mut tended = Vec::new();
-    for issuer in &settings.issuers {
-        let (link, ends) = link(issuer, clock);
-        links.push(link);
-        if ends.keys.is_some() || ends.jobs.is_some() {
-            tended.push((issuer.clone(), ends));
+impl Fetcher {
+    fn start(clock: &Clock) -> io::Result<Self> {
+        // as many as the configurations have issuers; the thread takes them at once
+        let (tended, mut issuers) = mpsc::unbounded_channel::<(Issuer, Ends)>();
+        let clock = clock.clone();
+        let (told, outcome) = std::sync::mpsc::channel();
+        let thread = std::thread::Builder::new().name("issuers".to_owned()).spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(MAX_RESOLVERS)
+                .build_local(LocalOptions::default());
+            let runtime = match runtime {
+                Ok(runtime) => runtime,
+                Err(fault) => return drop(told.send(Err(fault))),
+            };
+            let _ = told.send(Ok(())); // whoever started us waits for it
+            runtime.block_on(async move {
+                while let Some((issuer, ends)) = issuers.recv().await {
+                    tend::begin(Rc::new(issuer), ends, clock.clone());
+                }
+            });
+            // a name look-up that still hangs must not hold the end up
+            runtime.shutdown_background();
+        })?;
+        match outcome.recv() {
+            Ok(Ok(())) => Ok(Self { tended: Some(tended), thread: Some(thread) }),
+            Ok(Err(fault)) => Err(fault),
+            Err(_) => Err(io::ErrorKind::Other.into()),
         }
     }
-    let issuers = Arc::new(Issuers { links });
-    if tended.is_empty() {
-        return Ok((issuers, None));
-    }
-    let (stop, stopped) = oneshot::channel();
-    let clock = clock.clone();
-    let (told, outcome) = std::sync::mpsc::channel();
-    let thread = std::thread::Builder::new().name("issuers".to_owned()).spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .max_blocking_threads(MAX_RESOLVERS)
-            .build_local(LocalOptions::default());
-        let runtime = match runtime {
-            Ok(runtime) => runtime,
-            Err(fault) => return drop(told.send(Err(fault))),
-        };
-        let _ = told.send(Ok(())); // whoever started us waits for it
-        runtime.block_on(async move {
-            for (issuer, ends) in tended {
-                tend::begin(Rc::new(issuer), ends, clock.clone());
-            }
-            let _ = stopped.await; // dropped or told: the end
-        });
-        // a name look-up that still hangs must not hold the end up
-        runtime.shutdown_background();
-    })?;
-    match outcome.recv() {
-        Ok(Ok(())) => Ok((issuers, Some(Fetcher { stop: Some(stop), thread: Some(thread) }))),
-        Ok(Err(fault)) => Err(fault),
-        Err(_) => Err(io::ErrorKind::Other.into()),
+
+    fn tend(&self, issuer: Issuer, ends: Ends) {
+        if let Some(tended) = &self.tended {
+            let _ = tended.send((issuer, ends)); // a thread that panicked has said so
+        }
     }
 }
 
 /// The ends of an issuer's channels that the thread holds.
 struct Ends {
+    progress: Arc<Progress>,
     keys: Option<KeyEnds>,
     jobs: Option<(Arc<Introspector>, mpsc::Receiver<introspect::Job>)>,
+    /// Says that nobody asks about this issuer any more.
+    unused: oneshot::Receiver<()>,
 }
 
 struct KeyEnds {
@@ -175,10 +178,74 @@ fn link(issuer: &Issuer, clock: &Clock) -> (Link, Ends) {
         }
         None => (None, None),
     };
-    (Link { keys, introspector }, Ends { keys: key_ends, jobs })
+    let (tended, unused) = oneshot::channel();
+    let progress = Arc::<Progress>::default();
+    let ends = Ends { progress: Arc::clone(&progress), keys: key_ends, jobs, unused };
+    (Link { issuer: issuer.clone(), keys, introspector, progress, _tended: tended }, ends)
+}
+
+/// Whether two issuers are reached in the same way: then what is known of one is known of the other.
+fn is_reached_alike(one: &Issuer, other: &Issuer) -> bool {
+    let keys = match (&one.keys, &other.keys) {
+        (KeySource::None, KeySource::None) | (KeySource::Discovered, KeySource::Discovered) => true,
+        (KeySource::Url(one), KeySource::Url(other)) => one == other,
+        (KeySource::Fixed(_), KeySource::Fixed(_)) => true, // kept with the settings, not here
+        (KeySource::None | KeySource::Discovered | KeySource::Url(_) | KeySource::Fixed(_), _) => {
+            false
+        }
+    };
+    let introspection = match (&one.introspection, &other.introspection) {
+        (None, None) => true,
+        (Some(one), Some(other)) => {
+            one.url == other.url
+                && one.client_id == other.client_id
+                && one.client_secret.same_bytes(other.client_secret.expose().as_bytes())
+                && one.in_body == other.in_body
+                && one.cache == other.cache
+                && one.for_all == other.for_all
+        }
+        (None, Some(_)) | (Some(_), None) => false,
+    };
+    keys && introspection
+        && one.name == other.name
+        && one.issuer == other.issuer
+        && one.algorithms == other.algorithms
+        && one.discovery == other.discovery
+        && one.allow_http == other.allow_http
 }
 
 impl Issuers {
+    /// Begins to tend the issuers of `settings`, on a thread that is started for the first that needs it. It waits for
+    /// nobody: issuers may be down. What `previous` knows of an issuer that is reached as before stays known.
+    ///
+    /// # Errors
+    /// When there is no thread or no runtime to be had.
+    pub fn start(
+        settings: &Settings,
+        clock: &Clock,
+        previous: Option<&Self>,
+    ) -> io::Result<Arc<Self>> {
+        let mut fetcher = previous.and_then(|previous| previous.fetcher.clone());
+        let mut links = Vec::new();
+        for issuer in &settings.issuers {
+            let mut known = previous.iter().flat_map(|previous| &previous.links);
+            if let Some(known) = known.find(|link| is_reached_alike(&link.issuer, issuer)) {
+                links.push(Arc::clone(known));
+                continue;
+            }
+            let (link, ends) = link(issuer, clock);
+            links.push(Arc::new(link));
+            if ends.keys.is_some() || ends.jobs.is_some() {
+                let thread = match &fetcher {
+                    Some(thread) => thread,
+                    None => fetcher.insert(Arc::new(Fetcher::start(clock)?)),
+                };
+                thread.tend(issuer.clone(), ends);
+            }
+        }
+        Ok(Arc::new(Self { links, fetcher }))
+    }
+
     /// The keys of the issuer with this number, where they are fetched.
     #[must_use]
     pub fn keys(&self, number: usize) -> Option<KeyWatch> {
@@ -186,6 +253,17 @@ impl Issuers {
         let mut snapshot = link.snapshot.clone();
         let keys = snapshot.borrow_and_update().clone();
         Some(KeyWatch { link, seen: RefCell::new((snapshot, keys)) })
+    }
+
+    /// How the issuer with this number, whose settings are these, stands at `now`, seconds since 1970.
+    #[must_use]
+    pub fn standing(&self, number: usize, issuer: &Issuer, now: u64) -> Standing {
+        let Some(link) = self.links.get(number) else {
+            return Standing::of(issuer, None, &Progress::default(), None, now);
+        };
+        let keys = link.keys.as_ref().map(|keys| keys.snapshot.borrow().clone());
+        let asked = link.introspector.as_ref().map(|introspector| introspector.standing());
+        Standing::of(issuer, keys, &link.progress, asked, now)
     }
 
     /// How the issuer with this number is asked about tokens, where it is.
@@ -260,7 +338,7 @@ impl Quiet {
 
 impl Drop for Fetcher {
     fn drop(&mut self) {
-        drop(self.stop.take());
+        drop(self.tended.take());
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a thread that panicked has said so
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::call::{CALL_LIMIT, CallError, Caller};
 use super::metadata::{BadMetadata, Metadata};
+use super::progress::Progress;
 use super::{Ask, COOL_DOWN, Ends, KeyEnds, MAX_STALE, introspect};
 use crate::clock::Clock;
 use crate::config::{Endpoint, Issuer, KeySource};
@@ -49,6 +50,8 @@ pub(super) struct Tended {
     pub(super) clock: Clock,
     pub(super) places: watch::Sender<Places>,
     discovered_at: Cell<Option<Instant>>,
+    /// What others may know of how it goes.
+    progress: Arc<Progress>,
 }
 
 /// Starts the tasks of one issuer.
@@ -58,15 +61,23 @@ pub(super) fn begin(issuer: Rc<Issuer>, ends: Ends, clock: Clock) {
         clock,
         places: watch::Sender::default(),
         discovered_at: Cell::new(None),
+        progress: ends.progress,
         issuer,
     });
-    if let Some((introspector, jobs)) = ends.jobs {
-        tokio::task::spawn_local(introspect::serve(Rc::clone(&tended), introspector, jobs));
-    }
-    tokio::task::spawn_local(async move {
+    let answering = ends.jobs.map(|(introspector, jobs)| {
+        tokio::task::spawn_local(introspect::serve(Rc::clone(&tended), introspector, jobs))
+    });
+    let keeping = tokio::task::spawn_local(async move {
         match ends.keys {
             Some(keys) => tended.keep_keys(keys).await,
             None => tended.keep_places().await,
+        }
+    });
+    tokio::task::spawn_local(async move {
+        let _ = ends.unused.await; // its other end is dropped when no configuration names the issuer any more
+        keeping.abort();
+        if let Some(answering) = answering {
+            answering.abort();
         }
     });
 }
@@ -78,7 +89,10 @@ impl Tended {
         while !self.issuer.discovery.is_empty() {
             let outcome = self.discover().await;
             let pause = match &outcome {
-                Ok(()) => pauses.good(DISCOVERY_AGE),
+                Ok(()) => {
+                    self.progress.succeeded(self.clock.unix_seconds());
+                    pauses.good(DISCOVERY_AGE)
+                }
                 Err(fault) => self.told(fault, pauses.bad(FIRST_PAUSE, LONGEST_PAUSE)),
             };
             tokio::time::sleep(pause).await;
@@ -99,6 +113,7 @@ impl Tended {
                             "the issuer's keys can be read again"
                         );
                     }
+                    self.progress.succeeded(self.clock.unix_seconds());
                     fetched_at = Some(self.clock.monotonic());
                     pauses.good(REFRESH)
                 }
@@ -164,7 +179,10 @@ impl Tended {
         if !has() && !ends.quiet.holds() && !failing {
             outcome = self.fetch(ends, false).await;
             match &outcome {
-                Ok(()) => *fetched_at = Some(self.clock.monotonic()),
+                Ok(()) => {
+                    self.progress.succeeded(self.clock.unix_seconds());
+                    *fetched_at = Some(self.clock.monotonic());
+                }
                 Err(fault) => {
                     self.told(fault, FIRST_RETRY);
                 }
@@ -273,6 +291,7 @@ impl Tended {
 
     /// Logs a failure, and yields how long to wait.
     fn told(&self, fault: &TendError, pause: Duration) -> Duration {
+        self.progress.failed(fault);
         let cause = std::error::Error::source(fault);
         let deeper = cause.and_then(std::error::Error::source);
         tracing::warn!(

@@ -1,6 +1,7 @@
 //! What enters, what leaves: requests and responses, whatever protocol version carries them.
 
 mod body;
+mod destination;
 pub mod headers;
 pub mod origin;
 pub mod problem;
@@ -13,6 +14,7 @@ use std::rc::Rc;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 
 pub use body::{Body, BodyError};
+pub use destination::{Destination, Rewritten};
 pub use target::{BadTarget, Target};
 
 use crate::net::Stream;
@@ -121,6 +123,8 @@ pub struct Tunnel {
     pub early: bytes::Bytes,
     /// The value of `Upgrade`, as the upstream gave it.
     pub protocol: HeaderValue,
+    /// What is given back when the tunnel ends.
+    pub held: Option<Box<dyn std::fmt::Debug>>,
 }
 
 impl Response {

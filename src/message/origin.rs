@@ -27,6 +27,15 @@ pub fn client_address(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Op
     client
 }
 
+/// What one subscriber has, as a number: an IPv4 address, the first 64 bits of an IPv6 one.
+#[must_use]
+pub fn network(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
+    }
+}
+
 fn chain(headers: &HeaderMap, name: &str, read: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values

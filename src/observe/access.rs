@@ -9,13 +9,15 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode};
 
-use super::{Counters, LogSink};
+use super::metrics::Meter;
+use super::{LogSink, Metrics};
 use crate::clock::Clock;
+use crate::config::Log;
 use crate::message::text::write_number;
 use crate::message::{Peer, Target};
 
 /// What was decided about a request.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Decision {
     /// Forwarded without a token being needed.
     Open,
@@ -86,6 +88,8 @@ pub struct Record {
     pub reason: &'static str,
     /// The client of the token service, once it is known.
     pub client_id: Option<Rc<str>>,
+    /// How a client of the token service proved itself, or tried to; empty where none did.
+    pub client_authentication: &'static str,
     /// From sending the request to the head of the upstream's answer.
     pub upstream_time: Option<Duration>,
 }
@@ -105,18 +109,27 @@ impl Record {
             decision: Decision::Refused,
             reason: "",
             client_id: None,
+            client_authentication: "",
             upstream_time: None,
         }
     }
+}
+
+/// How a line is written.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    Json,
+    Text,
 }
 
 /// One worker's access log.
 #[derive(Debug)]
 pub struct AccessLog {
     sink: Option<LogSink>,
-    json: bool,
+    /// Whether requests get lines, and in which form.
+    form: Cell<Option<Form>>,
     clock: Clock,
-    counters: std::sync::Arc<Counters>,
+    meter: Meter,
     block: RefCell<Vec<u8>>,
     /// The second that `stamp` spells.
     second: Cell<u64>,
@@ -128,46 +141,39 @@ impl AccessLog {
     #[must_use]
     pub fn new(
         sink: Option<LogSink>,
-        json: bool,
+        settings: &Log,
         clock: Clock,
-        counters: std::sync::Arc<Counters>,
+        metrics: std::sync::Arc<Metrics>,
     ) -> Self {
         let block = RefCell::new(Vec::new());
-        Self {
+        let log = Self {
             sink,
-            json,
+            form: Cell::new(None),
             clock,
-            counters,
+            meter: Meter::new(metrics),
             block,
             second: Cell::new(u64::MAX),
             stamp: Cell::new([b'0'; STAMP]),
-        }
+        };
+        log.configure(settings);
+        log
+    }
+
+    /// Writes as `settings` say from now on.
+    pub fn configure(&self, settings: &Log) {
+        let form = if settings.json { Form::Json } else { Form::Text };
+        self.form.set(Some(form).filter(|_| settings.access && self.sink.is_some()));
     }
 
     /// Closes a record: `bytes` of body left for the client; `whole` unless the answer was cut.
     pub fn end(&self, record: &Record, status: StatusCode, bytes: u64, whole: bool) {
-        self.counters.requests.add_one();
-        if !whole {
-            self.counters.aborted.add_one();
-        }
-        if record.decision == Decision::Reported {
-            self.counters.reported.add_one();
-        }
-        if record.decision == Decision::Refused {
-            match status.as_u16() {
-                502..=504 => self.counters.upstream_failures.add_one(),
-                _ => self.counters.refused.add_one(),
-            }
-        }
-        if self.sink.is_none() {
-            return;
-        }
         let took = self.clock.monotonic().saturating_duration_since(record.started);
+        self.meter.end(record, status, whole, took, || self.clock.unix_seconds());
+        let Some(form) = self.form.get() else { return };
         let mut block = self.block.borrow_mut();
-        if self.json {
-            self.json_line(&mut block, record, status, bytes, whole, took);
-        } else {
-            self.text_line(&mut block, record, status, bytes, whole, took);
+        match form {
+            Form::Json => self.json_line(&mut block, record, status, bytes, whole, took),
+            Form::Text => self.text_line(&mut block, record, status, bytes, whole, took),
         }
         if block.len() >= FULL_BLOCK {
             self.hand_over(&mut block);
@@ -176,6 +182,7 @@ impl AccessLog {
 
     /// Hands over what has gathered. Called now and then, and before the worker ends.
     pub fn flush(&self) {
+        self.meter.publish();
         let mut block = self.block.borrow_mut();
         if !block.is_empty() {
             self.hand_over(&mut block);
@@ -402,6 +409,12 @@ impl RequestIds {
     #[must_use]
     pub const fn new(prefix: u64) -> Self {
         Self { prefix, next: Cell::new(0) }
+    }
+
+    /// The random bits that they begin with.
+    #[must_use]
+    pub const fn prefix(&self) -> u64 {
+        self.prefix
     }
 
     /// The client's own id if it is short and harmless, else the next of ours.

@@ -6,9 +6,15 @@
 mod access;
 mod counters;
 mod events;
+mod metrics;
+mod refusals;
 mod sink;
+mod tally;
 
 pub use access::{AccessLog, Decision, Record, RequestId, RequestIds, RouteName};
-pub use counters::Counters;
+pub use counters::{Counted, Counter, Counters, Gauge};
 pub use events::init as init_events;
+pub use metrics::{Held, Metrics, OTHER, Outcome, Reading, RouteReading};
+pub use refusals::{LATEST as LATEST_REFUSALS, Refusal};
 pub use sink::LogSink;
+pub use tally::{BOUNDS_US, BUCKETS, Histogram, Latencies, Tally};

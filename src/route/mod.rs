@@ -6,6 +6,7 @@
 //! is to be opened by them, and not when something is to be closed.
 
 mod reading;
+mod rewrite;
 mod trie;
 
 use std::rc::Rc;
@@ -16,10 +17,11 @@ use hashbrown::HashMap;
 pub use reading::Ambiguous;
 
 use crate::auth::{Demand, Params, Policy};
-use crate::config::{HostPattern, PathPattern, Segment, Settings};
-use crate::message::{Request, host_part};
+use crate::config::{HostPattern, PathPattern, Rewrite, Segment, Settings};
+use crate::message::{Destination, Request, host_part};
 use crate::observe::RouteName;
 use reading::readings;
+use rewrite::rewritten;
 use trie::{Found, Trie};
 
 /// Every route, and what is where none is.
@@ -43,12 +45,18 @@ pub struct Routes {
 pub struct Rule {
     /// What the log calls it.
     pub name: RouteName,
+    /// Its place among `[[routes]]`; none for the default.
+    pub number: Option<usize>,
     /// Which requests it is for; none for the default.
     pub pattern: Option<Pattern>,
     /// Who is let in.
     pub policy: Policy,
     /// Which of `Settings::identity_sets` tells the upstream of the caller.
     pub identity_set: usize,
+    /// Which of `Settings::every_upstream` the requests go to.
+    pub upstream: usize,
+    /// What the upstream gets instead of the path.
+    pub rewrite: Option<Rewrite>,
 }
 
 /// Which requests a route is for.
@@ -97,9 +105,12 @@ impl Routes {
         let mut routes = Self {
             default: Rule {
                 name: RouteName::Fixed("default"),
+                number: None,
                 pattern: None,
                 policy: Policy::new(&settings.access),
                 identity_set: 0,
+                upstream: 0,
+                rewrite: None,
             },
             rules: Vec::with_capacity(settings.routes.len()),
             any_host: Tries::default(),
@@ -129,6 +140,7 @@ impl Routes {
             let own = route.identity.as_deref();
             routes.rules.push(Rule {
                 name: RouteName::Named(Rc::from(route.name.as_str())),
+                number: Some(number),
                 pattern: Some(Pattern {
                     host: route.host.clone(),
                     path: route.path.clone(),
@@ -138,6 +150,8 @@ impl Routes {
                 identity_set: own
                     .and_then(|own| sets.iter().position(|set| *set == own))
                     .unwrap_or_default(),
+                upstream: route.upstream,
+                rewrite: route.rewrite.clone(),
             });
         }
         routes
@@ -236,12 +250,24 @@ impl Routes {
 }
 
 impl Choice<'_> {
-    /// What the request is asked for at `now`, seconds since 1970.
-    #[must_use]
-    pub fn demand(&self, now: u64) -> Demand<'_> {
+    /// What `request`, which met this rule, is asked for at `now`, seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Ambiguous`] if its path cannot be rewritten as the rule says, and be read in one way only.
+    pub fn demand(&self, request: &Request, now: u64) -> Result<Demand<'_>, Ambiguous> {
         let Rule { policy, identity_set, .. } = self.rule;
         let (identity_set, by_method) = (*identity_set, self.by_method);
-        Demand { policy, params: self, identity_set, by_method, now }
+        let destination = self.destination(request)?;
+        Ok(Demand { policy, params: self, identity_set, by_method, now, destination })
+    }
+
+    fn destination(&self, request: &Request) -> Result<Destination, Ambiguous> {
+        let upstream = self.rule.upstream;
+        let (Some(rewrite), Some(pattern)) = (&self.rule.rewrite, &self.rule.pattern) else {
+            return Ok(Destination { upstream, rewritten: None });
+        };
+        let rewritten = rewritten(&request.target, &pattern.path, rewrite)?;
+        Ok(Destination { upstream, rewritten: Some(Box::new(rewritten)) })
     }
 
     fn asks_for_params(&self) -> bool {

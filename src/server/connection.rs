@@ -18,7 +18,8 @@ use super::answer::{Framing, write_head, write_status};
 use super::panics::{Panicked, poll_caught};
 use super::tunnel;
 use super::worker::{Place, Worker};
-use crate::gateway::Refusal;
+use crate::config::Server;
+use crate::gateway::{Gateway, Refusal};
 use crate::http1::wire::{queue_chunk, queue_last_chunk, write_field};
 use crate::http1::{BadHead, Deadline, Decoded, Decoder, RequestHead, Wire, parse_request};
 use crate::message::headers::response_field_passes;
@@ -46,6 +47,8 @@ struct State {
     answering: bool,
     /// The framing is lost: nothing after it can be read.
     broken: bool,
+    /// Those of the current request.
+    limits: Rc<Server>,
     worker: Rc<Worker>,
 }
 
@@ -74,7 +77,7 @@ enum Next {
 }
 
 /// Serves a connection until it ends.
-pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, place: Place) {
+pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>, place: Place) {
     let state = Rc::new(RefCell::new(State::new(stream, Rc::clone(&worker))));
     poll_fn(|cx| {
         place.note(cx.waker());
@@ -82,12 +85,17 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
     })
     .await;
     let interim: Rc<dyn InterimSink> = Rc::new(Interim(Rc::clone(&state)));
+    let _counted = worker.counters.http1.enter();
     loop {
         let head = poll_fn(|cx| state.borrow_mut().poll_head(cx)).await;
         let next = match head {
             Head::Request(head) => {
+                let gateway = worker.gateway(); // this request's, to its end
+                if !Rc::ptr_eq(gateway.server(), &state.borrow().limits) {
+                    peer = follow(&state, &peer, &gateway);
+                }
                 let request = take_request(&state, *head, &peer, &interim);
-                answer(&state, request, &worker).await
+                answer(&state, gateway, request, &worker).await
             }
             Head::Bad(fault) => refuse(&state, &peer, &worker, Refusal::Head(fault)).await,
             Head::TooSlow => refuse(&state, &peer, &worker, Refusal::HeadTimeout).await,
@@ -105,17 +113,29 @@ pub(super) async fn serve(stream: Stream, peer: Rc<Peer>, worker: Rc<Worker>, pl
     }
 }
 
+/// Goes on by another configuration, and yields the peer as that sees it.
+fn follow(state: &Shared, peer: &Rc<Peer>, gateway: &Gateway) -> Rc<Peer> {
+    state.borrow_mut().limits = Rc::clone(gateway.server());
+    let trusted = gateway.server().trusts(peer.address);
+    if trusted == peer.trusted {
+        return Rc::clone(peer);
+    }
+    Rc::new(Peer { trusted, ..Peer::clone(peer) })
+}
+
 /// Has a request answered, to the last byte.
 async fn answer(
     state: &Shared,
+    gateway: Rc<Gateway>,
     (request, keep_alive): (Request, bool),
     worker: &Rc<Worker>,
 ) -> Next {
     let started = worker.clock.monotonic();
+    let _counted = worker.counters.in_flight.enter();
     let (method, version) = (request.method.clone(), request.version);
-    let mut record = worker.gateway.record(started, &request);
+    let mut record = gateway.record(started, &request);
     let answered = {
-        let mut handling = pin!(worker.gateway.handle(request, &mut record));
+        let mut handling = pin!(gateway.handle(request, &mut record));
         poll_fn(|cx| match poll_caught(|| handling.as_mut().poll(cx)) {
             Poll::Ready(Ok(response)) => Poll::Ready(Ok(response)),
             Poll::Ready(Err(Panicked)) => Poll::Ready(Err(Lost::Panic)),
@@ -128,7 +148,7 @@ async fn answer(
         Err(Lost::Panic) => {
             worker.counters.panics.add_one();
             state.borrow_mut().broken = true; // nobody knows how far the body was read
-            worker.gateway.refuse(&mut record, &Refusal::Internal)
+            gateway.refuse(&mut record, &Refusal::Internal)
         }
         Err(Lost::Peer) => {
             record.reason = "client_gone";
@@ -136,6 +156,7 @@ async fn answer(
             return Next::Cut;
         }
     };
+    drop(gateway); // it has decided; a long answer, or a tunnel, needs none
     respond(state, response, Asked { method, version, keep_alive }, &record, worker).await
 }
 
@@ -147,7 +168,8 @@ enum Lost {
 
 /// Answers what is no request, and closes.
 async fn refuse(state: &Shared, peer: &Rc<Peer>, worker: &Rc<Worker>, refusal: Refusal) -> Next {
-    let (record, response) = worker.gateway.refuse_unread(worker.clock.monotonic(), peer, &refusal);
+    let now = worker.clock.monotonic();
+    let (record, response) = worker.gateway().refuse_unread(now, peer, &refusal);
     state.borrow_mut().broken = true;
     let asked = Asked { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
     respond(state, response, asked, &record, worker).await
@@ -236,6 +258,7 @@ async fn respond(
         (Err(()), _) => Next::Cut,
         (Ok(()), Some(upstream)) => {
             let (client, early) = state.borrow_mut().give_up_socket();
+            let _counted = worker.counters.tunnels.enter();
             tunnel::run(client, early, upstream, worker).await;
             Next::Close
         }
@@ -299,8 +322,7 @@ fn poll_write(
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
                 if this.stall.is_unset() {
-                    this.stall
-                        .set(Some(this.worker.clock.monotonic() + this.worker.limits.idle_timeout));
+                    this.stall.set(Some(this.worker.clock.monotonic() + this.limits.idle_timeout));
                 }
                 let over = this.worker.ending.get() || this.stall.poll_passed(cx);
                 return if over { Poll::Ready(Err(())) } else { Poll::Pending };
@@ -351,8 +373,8 @@ async fn drain(state: &Shared) -> Next {
                 Poll::Ready(None) => return Poll::Ready(Next::Another),
                 Poll::Pending => {
                     if deadline.is_unset() {
-                        let worker = &this.worker;
-                        deadline.set(Some(worker.clock.monotonic() + worker.limits.header_timeout));
+                        let now = this.worker.clock.monotonic();
+                        deadline.set(Some(now + this.limits.header_timeout));
                     }
                     let over = deadline.poll_passed(cx);
                     return if over { Poll::Ready(Next::Close) } else { Poll::Pending };
@@ -398,7 +420,8 @@ async fn linger(state: &Shared) {
 impl State {
     fn new(stream: Stream, worker: Rc<Worker>) -> Self {
         let mut deadline = Deadline::default();
-        deadline.set(Some(worker.clock.monotonic() + worker.limits.header_timeout));
+        let limits = worker.limits();
+        deadline.set(Some(worker.clock.monotonic() + limits.header_timeout));
         Self {
             wire: Wire::new(stream),
             scanned: 0,
@@ -410,6 +433,7 @@ impl State {
             received: 0,
             answering: false,
             broken: false,
+            limits,
             worker,
         }
     }
@@ -425,14 +449,13 @@ impl State {
             if !self.wire.input.is_empty() {
                 if !self.head_begun {
                     self.head_begun = true;
-                    self.deadline.set(Some(
-                        self.worker.clock.monotonic() + self.worker.limits.header_timeout,
-                    ));
+                    let limit = self.worker.limits().header_timeout;
+                    self.deadline.set(Some(self.worker.clock.monotonic() + limit));
                 }
                 match parse_request(
                     &mut self.wire.input,
                     &mut self.scanned,
-                    self.worker.limits.max_header_size,
+                    self.worker.limits().max_header_size,
                 ) {
                     Ok(Some(head)) => {
                         self.head_begun = false;
@@ -497,7 +520,7 @@ impl State {
                 Ok(Decoded::Data(piece)) => {
                     self.deadline.set(None);
                     self.received += piece.len() as u64;
-                    if self.worker.limits.max_body_size.is_some_and(|limit| self.received > limit) {
+                    if self.limits.max_body_size.is_some_and(|limit| self.received > limit) {
                         break BodyError::TooLarge;
                     }
                     return Poll::Ready(Some(Ok(Frame::data(piece))));
@@ -530,8 +553,7 @@ impl State {
     /// Starts the clock on a silent peer, unless it runs.
     fn begin_wait(&mut self) {
         if self.deadline.is_unset() {
-            self.deadline
-                .set(Some(self.worker.clock.monotonic() + self.worker.limits.idle_timeout));
+            self.deadline.set(Some(self.worker.clock.monotonic() + self.limits.idle_timeout));
         }
     }
 

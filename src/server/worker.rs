@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,23 +14,25 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use slab::Slab;
 use tokio::runtime::LocalOptions;
+use tokio::sync::mpsc;
 
 use super::listener::{Listener, StdListener};
 use super::{Phase, Shared, StartError, connection};
 use crate::clock::Clock;
 use crate::config::Server;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Generation};
 use crate::message::Peer;
 use crate::net::Stream;
-use crate::observe::{AccessLog, Counters};
+use crate::observe::{AccessLog, Counters, Metrics};
 
 /// What a worker's connections share.
 pub(super) struct Worker {
-    pub(super) gateway: Gateway,
+    /// By the configuration in force.
+    gateway: RefCell<Rc<Gateway>>,
     pub(super) log: AccessLog,
     pub(super) clock: Clock,
-    pub(super) limits: Server,
     pub(super) counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     /// No keep-alive any more.
     pub(super) draining: Cell<bool>,
     /// How to wake each connection: when draining begins, and at the end.
@@ -48,14 +50,32 @@ pub(super) struct Place {
     key: usize,
 }
 
+/// How to reach a worker.
+#[derive(Debug)]
+pub(super) struct Line(mpsc::Sender<Update>);
+
+/// A configuration to follow, and where to say that it is done.
+struct Update {
+    generation: Arc<Generation>,
+    done: std::sync::mpsc::Sender<()>,
+}
+
+impl Line {
+    /// Has the worker serve by `generation`. One that is not there any more drops `done`.
+    pub(super) fn send(&self, generation: Arc<Generation>, done: std::sync::mpsc::Sender<()>) {
+        let _ = self.0.try_send(Update { generation, done });
+    }
+}
+
 /// Starts the thread.
 pub(super) fn start(
     number: usize,
     sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
-    counters: Arc<Counters>,
-) -> Result<JoinHandle<()>, StartError> {
+    metrics: Arc<Metrics>,
+) -> Result<(JoinHandle<()>, Line), StartError> {
     let shared = Arc::clone(shared);
+    let (line, updates) = mpsc::channel(MAX_UPDATES);
     // what can fail fails here, where it can be told, and not in the thread
     let mut seed = [0; 8];
     aws_lc_rs::rand::fill(&mut seed)
@@ -71,11 +91,11 @@ pub(super) fn start(
             Err(fault) => return drop(told.send(Err(StartError::Worker(fault)))),
         };
         runtime.block_on(async move {
-            match prepare(sockets, &shared, counters, u64::from_ne_bytes(seed)) {
+            match prepare(sockets, &shared, metrics, u64::from_ne_bytes(seed)) {
                 Ok((worker, listeners)) => {
                     let _ = told.send(Ok(())); // whoever started us waits for it
                     drop(told);
-                    serve(worker, listeners, shared).await;
+                    serve(worker, listeners, shared, updates).await;
                 }
                 Err(fault) => drop(told.send(Err(fault))),
             }
@@ -85,7 +105,7 @@ pub(super) fn start(
     });
     let thread = thread.map_err(StartError::Worker)?;
     match outcome.recv() {
-        Ok(Ok(())) => Ok(thread),
+        Ok(Ok(())) => Ok((thread, Line(line))),
         Ok(Err(fault)) => Err(fault),
         Err(_) => Err(StartError::Worker(io::ErrorKind::Other.into())),
     }
@@ -94,32 +114,24 @@ pub(super) fn start(
 fn prepare(
     sockets: Vec<StdListener>,
     shared: &Arc<Shared>,
-    counters: Arc<Counters>,
+    metrics: Arc<Metrics>,
     seed: u64,
 ) -> Result<(Rc<Worker>, Vec<Listener>), StartError> {
     let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
     let listeners = listeners.map_err(StartError::Worker)?;
-    let settings = &shared.settings;
-    let gateway = Gateway::new(
-        settings,
-        shared.tokens.clone(),
-        Arc::clone(&shared.store),
-        &shared.issuers,
-        shared.clock.clone(),
-        seed,
-    )?;
+    let gateway = Gateway::new(shared.generation.load_full(), seed);
     let log = AccessLog::new(
         shared.log.clone(),
-        settings.log.json,
+        &gateway.generation().settings().log,
         shared.clock.clone(),
-        Arc::clone(&counters),
+        Arc::clone(&metrics),
     );
     let worker = Worker {
-        gateway,
+        gateway: RefCell::new(Rc::new(gateway)),
         log,
         clock: shared.clock.clone(),
-        limits: settings.server.clone(),
-        counters,
+        counters: Arc::clone(&metrics.counters),
+        metrics,
         draining: Cell::new(false),
         ending: Cell::new(false),
         wakers: RefCell::new(Slab::new()),
@@ -128,7 +140,12 @@ fn prepare(
     Ok((Rc::new(worker), listeners))
 }
 
-async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>) {
+async fn serve(
+    worker: Rc<Worker>,
+    listeners: Vec<Listener>,
+    shared: Arc<Shared>,
+    mut updates: mpsc::Receiver<Update>,
+) {
     let mut listeners: Vec<Rc<Listener>> = listeners.into_iter().map(Rc::new).collect();
     let accepting: Vec<_> = listeners
         .iter()
@@ -144,7 +161,12 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>
         tokio::select! {
             _ = tick.tick() => {
                 worker.log.flush();
-                worker.gateway.tidy();
+                worker.gateway().tidy();
+                worker.gateway().tell(&worker.metrics.held);
+            }
+            Some(update) = updates.recv() => {
+                worker.follow(update.generation);
+                let _ = update.done.send(()); // whoever sent it may have lost patience
             }
             changed = phase.changed() => {
                 let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending };
@@ -184,7 +206,8 @@ async fn serve(worker: Rc<Worker>, listeners: Vec<Listener>, shared: Arc<Shared>
 async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        if shared.open.load(Ordering::Relaxed) >= shared.max_connections {
+        if shared.open.load(Ordering::Relaxed) >= shared.most() {
+            worker.counters.held_back.add_one();
             tokio::time::sleep(FIRST_PAUSE).await; // what comes meanwhile waits in the backlog
             continue;
         }
@@ -204,7 +227,7 @@ async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>)
             Err(fault) => {
                 // out of file descriptors or memory: what is open goes on, what is new waits
                 tracing::warn!(error = %fault, pause = ?pause, "cannot accept connections");
-                worker.gateway.release();
+                worker.gateway().release();
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
@@ -214,7 +237,7 @@ async fn accept(listener: Rc<Listener>, worker: Rc<Worker>, shared: Arc<Shared>)
 
 /// Takes what waits to be accepted, so that closing the listener resets nobody.
 async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shared>) {
-    while shared.open.load(Ordering::Relaxed) < shared.max_connections {
+    while shared.open.load(Ordering::Relaxed) < shared.most() {
         let mut next = pin!(listener.accept());
         match poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
             Poll::Ready(Ok((stream, address))) => match Place::take(worker, shared) {
@@ -230,15 +253,11 @@ async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shar
 fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
     let worker = Rc::clone(&place.worker);
     let address = address.map(|address| address.ip().to_canonical());
-    let trusted = address.is_some_and(|address| is_trusted(&worker.limits, address));
+    let trusted = worker.limits().trusts(address);
     let peer = Rc::new(Peer::new(address, trusted, false));
     worker.counters.connections.add_one();
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
     tokio::task::spawn_local(async move { connection::serve(stream, peer, worker, place).await });
-}
-
-fn is_trusted(limits: &Server, address: IpAddr) -> bool {
-    limits.trusted_proxies.iter().any(|net| net.contains(&address))
 }
 
 /// Faults that say something of the connection that was to be accepted, not of us (accept(2)).
@@ -252,6 +271,24 @@ fn is_of_one_connection(fault: &io::Error) -> bool {
 }
 
 impl Worker {
+    /// The gateway by the configuration in force. A request takes it once, and keeps it to its end.
+    pub(super) fn gateway(&self) -> Rc<Gateway> {
+        Rc::clone(&self.gateway.borrow())
+    }
+
+    /// How clients are let in, by the configuration in force.
+    pub(super) fn limits(&self) -> Rc<Server> {
+        Rc::clone(self.gateway.borrow().server())
+    }
+
+    /// Serves by another configuration from now on.
+    fn follow(&self, generation: Arc<Generation>) {
+        self.log.configure(&generation.settings().log);
+        let next = Rc::new(self.gateway().next(generation));
+        let last = self.gateway.replace(next);
+        drop(last); // only when it is no longer borrowed: its end closes connections
+    }
+
     /// The time as `Date` tells it (RFC 9110 §5.6.7), spelt once a second.
     pub(super) fn http_date(&self) -> [u8; HTTP_DATE] {
         let now = self.clock.unix_seconds();
@@ -277,7 +314,8 @@ impl Worker {
 impl Place {
     /// None while all are taken.
     fn take(worker: &Rc<Worker>, shared: &Arc<Shared>) -> Option<Self> {
-        let one_more = |open| (open < shared.max_connections).then_some(open + 1);
+        let most = shared.most();
+        let one_more = |open| (open < most).then_some(open + 1);
         shared.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         let key = worker.wakers.borrow_mut().insert(None);
         Some(Self { worker: Rc::clone(worker), shared: Arc::clone(shared), key })
@@ -311,6 +349,8 @@ const DRAIN_TICK: Duration = Duration::from_millis(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Configurations that wait to be followed: each is waited for, so there is one.
+const MAX_UPDATES: usize = 2;
 /// Threads for name look-ups, each made when it is needed.
 const MAX_RESOLVERS: usize = 4;
 /// Turns that connections get to notice that they are cut.

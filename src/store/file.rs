@@ -161,6 +161,10 @@ impl Store for FileStore {
     fn once(&self, key: Digest, ends: u64) -> Pending<'_, bool> {
         self.change(Change::Said(key, ends))
     }
+
+    fn records(&self) -> Option<usize> {
+        Some(self.index.len())
+    }
 }
 
 /// What was accepted is written before the end.

@@ -59,4 +59,8 @@ impl Store for MemoryStore {
     fn once(&self, key: Digest, ends: u64) -> Pending<'_, bool> {
         Box::pin(ready(self.apply(&Change::Said(key, ends))))
     }
+
+    fn records(&self) -> Option<usize> {
+        Some(self.index.len())
+    }
 }

@@ -72,6 +72,9 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`StoreError`]: nobody knows, so it must not count as the first time.
     fn once(&self, key: Digest, ends: u64) -> Pending<'_, bool>;
+
+    /// How many records there are, of all kinds; those past their end count until they leave. `None`: nobody here knows.
+    fn records(&self) -> Option<usize>;
 }
 
 /// Why a change was not kept, or a question not answered.

@@ -142,6 +142,16 @@ impl Presented {
         Ok(Self::Pairs(pairs, Way::Basic))
     }
 
+    /// The way of proving, as the registry of RFC 7591 §2 names it; from a closed set.
+    pub(super) const fn method(&self) -> &'static str {
+        match self {
+            Self::Pairs(_, Way::Basic) => "client_secret_basic",
+            Self::Pairs(_, Way::Post) => "client_secret_post",
+            Self::Assertion(_) => "private_key_jwt",
+            Self::Unusable | Self::Nothing => NO_METHOD,
+        }
+    }
+
     /// Whom it claims to be; empty if that cannot be read.
     pub(super) fn id(&self) -> &str {
         match self {
@@ -360,6 +370,8 @@ fn is_before(now: u64, end: Option<u64>) -> bool {
 
 /// Compared with when there is nothing to compare with. No secret has this digest that anybody knows.
 const NOBODY: [u8; 32] = [0; 32];
+/// The client did not say who it is, or not in a way that can be read.
+pub(super) const NO_METHOD: &str = "none";
 /// Longest `Basic` credentials that are looked at, bytes; as the body.
 const MAX_BASIC: usize = super::MAX_BODY;
 /// RFC 7617 pads; clients that do not are understood.

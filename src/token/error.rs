@@ -208,7 +208,7 @@ impl TokenError {
         }
     }
 
-    pub(super) fn into_answer(self, client_id: Option<String>) -> Answer {
+    pub(super) fn into_answer(self) -> Answer {
         #[derive(Serialize)]
         struct Failure {
             error: &'static str,
@@ -226,7 +226,14 @@ impl TokenError {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         let failure = Failure { error, error_description: self.description() };
-        Answer { status, headers, body: json(&failure), client_id, code: self.code() }
+        Answer {
+            status,
+            headers,
+            body: json(&failure),
+            client_id: None,
+            authentication: "",
+            code: self.code(),
+        }
     }
 }
 

@@ -61,7 +61,8 @@ pub struct TokenService {
     /// What assertions must say.
     expected: Expected,
     store: Arc<dyn Store>,
-    throttle: Throttle,
+    /// Failures are remembered over a reload: a new configuration forgives nobody.
+    throttle: Arc<Throttle>,
     clock: Clock,
 }
 
@@ -148,8 +149,16 @@ pub struct Answer {
     pub body: Bytes,
     /// The client that asked, or said that it does, if there is such a client. For the log.
     pub client_id: Option<String>,
+    /// How a client proved itself or tried to, from a closed set of names; empty where nobody has to.
+    pub authentication: &'static str,
     /// What happened, from a closed set of names. For the log.
     pub code: &'static str,
+}
+
+/// Who asks, as far as it is known yet.
+struct Asker {
+    client_id: Option<String>,
+    authentication: &'static str,
 }
 
 struct Granted {
@@ -159,7 +168,7 @@ struct Granted {
 }
 
 impl TokenService {
-    /// The service of `[token]`; none without that table.
+    /// The service of `[token]`; none without that table. What `previous` knows of failures goes on.
     ///
     /// # Errors
     /// [`StartError`] if the operating system denies randomness or threads.
@@ -167,6 +176,7 @@ impl TokenService {
         settings: &Settings,
         store: Arc<dyn Store>,
         clock: Clock,
+        previous: Option<&Self>,
     ) -> Result<Option<Arc<Self>>, StartError> {
         let Some(token) = &settings.token else { return Ok(None) };
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new())?;
@@ -180,7 +190,10 @@ impl TokenService {
             clients,
             expected: Expected { audiences, leeway: token.leeway.as_secs() },
             store,
-            throttle: Throttle::new(),
+            throttle: previous.map_or_else(
+                || Arc::new(Throttle::new()),
+                |previous| Arc::clone(&previous.throttle),
+            ),
             clock,
         })))
     }
@@ -204,21 +217,20 @@ impl TokenService {
         asked: Asked<'_, B>,
         judge: &impl TokenJudge,
     ) -> Answer {
-        let mut client_id = None;
+        let mut asker = Asker { client_id: None, authentication: client::NO_METHOD };
         let answer = match endpoint {
             Endpoint::Token => {
-                self.grant(asked, &mut client_id).await.map(|granted| granted.into_answer(None))
+                self.grant(asked, &mut asker).await.map(|granted| granted.into_answer())
             }
-            Endpoint::Introspect => self.introspect(asked, judge, &mut client_id).await,
-            Endpoint::Revoke => self.revoke(asked, judge, &mut client_id).await,
+            Endpoint::Introspect => self.introspect(asked, judge, &mut asker).await,
+            Endpoint::Revoke => self.revoke(asked, judge, &mut asker).await,
             Endpoint::Keys | Endpoint::ServerMetadata | Endpoint::ResourceMetadata(_) => {
                 return self.documents.answer(endpoint, asked.method);
             }
         };
-        match answer {
-            Ok(answer) => Answer { client_id, ..answer },
-            Err(error) => error.into_answer(client_id),
-        }
+        let answer = answer.unwrap_or_else(TokenError::into_answer);
+        let Asker { client_id, authentication } = asker;
+        Answer { client_id, authentication, ..answer }
     }
 
     /// Reads a request, and who sends it; what it says is not looked at further.
@@ -240,12 +252,13 @@ impl TokenService {
     async fn grant<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         asked: Asked<'_, B>,
-        client_id: &mut Option<String>,
+        asker: &mut Asker,
     ) -> Result<Granted, TokenError> {
         let address = asked.address;
         let (request, presented) = self.read(asked).await?;
+        asker.authentication = presented.method();
         request.check_grant_type()?;
-        *client_id = self.clients.find(presented.id()).map(|client| client.id.clone());
+        asker.client_id = self.clients.find(presented.id()).map(|client| client.id.clone());
         let client = self.believe(presented, address).await?;
         let scopes = request.scopes(&client.scopes)?;
         let audience = request.audience(&client.audience)?;
@@ -337,7 +350,7 @@ async fn read<B: Body<Data = Bytes, Error = BodyError>>(
 
 impl Granted {
     /// RFC 6749 §5.1.
-    fn into_answer(self, client_id: Option<String>) -> Answer {
+    fn into_answer(self) -> Answer {
         #[derive(Serialize)]
         struct Success<'a> {
             access_token: &'a str,
@@ -353,7 +366,8 @@ impl Granted {
             status: StatusCode::OK,
             headers: common_headers(),
             body: json(&success),
-            client_id,
+            client_id: None,
+            authentication: "",
             code: "issued",
         }
     }

@@ -57,7 +57,7 @@ impl Documents {
     /// The document at `endpoint`.
     pub(super) fn answer(&self, endpoint: Endpoint, method: &Method) -> Answer {
         if !matches!(*method, Method::GET | Method::HEAD) {
-            let mut answer = TokenError::Method.into_answer(None);
+            let mut answer = TokenError::Method.into_answer();
             answer.headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
             answer.body = Bytes::new(); // what it says is to use POST
             answer.headers.remove(CONTENT_TYPE);
@@ -80,6 +80,7 @@ impl Documents {
             headers,
             body: body.cloned().unwrap_or_default(),
             client_id: None,
+            authentication: "",
             code: "published",
         }
     }

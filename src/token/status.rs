@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Disbelief, Presented, Record};
 use super::{
-    Answer, Asked, Standing, TokenError, TokenJudge, TokenService, common_headers, json as written,
+    Answer, Asked, Asker, Standing, TokenError, TokenJudge, TokenService, common_headers,
+    json as written,
 };
 use crate::identity::Principal;
 use crate::message::BodyError;
@@ -24,9 +25,9 @@ impl TokenService {
         &self,
         asked: Asked<'_, B>,
         judge: &impl TokenJudge,
-        client_id: &mut Option<String>,
+        asker: &mut Asker,
     ) -> Result<Answer, TokenError> {
-        let (client, token) = self.question(asked, client_id).await?;
+        let (client, token) = self.question(asked, asker).await?;
         let standing = judge.judge(token.expose(), self.clock.unix_seconds(), false).await;
         let (code, body) = match standing {
             Standing::Good(principal, _) if may_know(client, &principal) => {
@@ -45,9 +46,9 @@ impl TokenService {
         &self,
         asked: Asked<'_, B>,
         judge: &impl TokenJudge,
-        client_id: &mut Option<String>,
+        asker: &mut Asker,
     ) -> Result<Answer, TokenError> {
-        let (client, token) = self.question(asked, client_id).await?;
+        let (client, token) = self.question(asked, asker).await?;
         let standing = judge.judge(token.expose(), self.clock.unix_seconds(), true).await;
         let (principal, bond) = match standing {
             Standing::Good(principal, bond) => (principal, bond),
@@ -69,14 +70,15 @@ impl TokenService {
     async fn question<B: Body<Data = Bytes, Error = BodyError>>(
         &self,
         asked: Asked<'_, B>,
-        client_id: &mut Option<String>,
+        asker: &mut Asker,
     ) -> Result<(&Record, Secret<String>), TokenError> {
         let address = asked.address;
         let (request, presented) = self.read(asked).await?;
+        asker.authentication = presented.method();
         if matches!(presented, Presented::Nothing) {
             return Err(TokenError::InvalidClient(Disbelief::Unreadable)); // RFC 7662 §2.3
         }
-        *client_id = self.clients.find(presented.id()).map(|client| client.id.clone());
+        asker.client_id = self.clients.find(presented.id()).map(|client| client.id.clone());
         let client = self.believe(presented, address).await?;
         let token = request.token.ok_or(TokenError::MissingToken)?;
         Ok((client, token))
@@ -112,5 +114,12 @@ fn active(principal: Principal) -> Value {
 }
 
 fn answer(body: Bytes, code: &'static str) -> Answer {
-    Answer { status: StatusCode::OK, headers: common_headers(), body, client_id: None, code }
+    Answer {
+        status: StatusCode::OK,
+        headers: common_headers(),
+        body,
+        client_id: None,
+        authentication: "",
+        code,
+    }
 }

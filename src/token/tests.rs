@@ -55,7 +55,7 @@ fn service(settings: &Settings) -> Arc<TokenService> {
 
 fn service_at(settings: &Settings, clock: &Clock) -> Arc<TokenService> {
     let store = Arc::new(MemoryStore::new(clock.clone()));
-    TokenService::new(settings, store, clock.clone()).unwrap().unwrap()
+    TokenService::new(settings, store, clock.clone(), None).unwrap().unwrap()
 }
 
 async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
@@ -618,9 +618,14 @@ fn without_a_token_table_there_is_no_service() {
     let mut settings = settings();
     settings.token = None;
     assert!(
-        TokenService::new(&settings, Arc::new(MemoryStore::new(Clock::system())), Clock::system())
-            .unwrap()
-            .is_none()
+        TokenService::new(
+            &settings,
+            Arc::new(MemoryStore::new(Clock::system())),
+            Clock::system(),
+            None
+        )
+        .unwrap()
+        .is_none()
     );
 }
 

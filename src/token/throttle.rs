@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::message::origin::network;
+
 #[derive(Debug)]
 pub(super) struct Throttle {
     hasher: RandomState,
@@ -107,14 +109,6 @@ impl Throttle {
 impl Counter {
     fn left(&self, now: Instant) -> Duration {
         WINDOW.saturating_sub(now.saturating_duration_since(self.since))
-    }
-}
-
-/// What one subscriber has: an IPv4 address, the first 64 bits of an IPv6 one.
-fn network(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits() >> 64 << 64,
     }
 }
 

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
-use super::{Failure, Pool, after};
+use super::cluster::Flight;
+use super::{Failure, after};
 use crate::clock::Clock;
 use crate::http1::wire::{queue_chunk, queue_last_chunk};
 use crate::http1::{Deadline, Decoded, Decoder, ResponseHead, Wire, parse_response};
@@ -302,7 +303,7 @@ pub(super) struct Download {
     decoder: Decoder,
     upload: Upload,
     keep_alive: bool,
-    pool: Rc<Pool>,
+    flight: Flight,
     limits: Limits,
     clock: Clock,
     /// Whether the deadline runs: only while the client waits for the upstream, not the other way round.
@@ -315,7 +316,7 @@ impl Download {
         decoder: Decoder,
         upload: Upload,
         keep_alive: bool,
-        pool: Rc<Pool>,
+        flight: Flight,
         limits: Limits,
         clock: Clock,
     ) -> Self {
@@ -324,7 +325,7 @@ impl Download {
             decoder,
             upload,
             keep_alive,
-            pool,
+            flight,
             limits,
             clock,
             waiting: false,
@@ -336,7 +337,7 @@ impl Download {
         let reusable =
             self.keep_alive && self.upload.is_done() && !self.decoder.ends_with_connection();
         if let (Some(connection), true) = (self.connection.take(), reusable) {
-            self.pool.put(connection);
+            self.flight.way().pool.put(connection);
         }
     }
 }

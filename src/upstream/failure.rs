@@ -9,6 +9,9 @@ use crate::message::BodyError;
 /// Why there is no answer from the upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
+    /// No origin of the upstream can be used.
+    #[error("no origin of the upstream is usable")]
+    Unhealthy,
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -72,6 +75,11 @@ impl Failure {
     #[must_use]
     pub const fn wire(&self) -> (StatusCode, &'static str, Option<&'static str>) {
         match self {
+            Self::Unhealthy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_unhealthy",
+                Some("destination_unavailable"),
+            ),
             Self::Dial(DialError::Name { .. }) => {
                 (StatusCode::BAD_GATEWAY, "upstream_name", Some("dns_error"))
             }

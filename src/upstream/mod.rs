@@ -1,42 +1,44 @@
-//! Sends what was permitted to the upstream and brings the answer back: step 7 of the walk.
+//! Sends what was permitted to its upstream and brings the answer back: step 7 of the walk.
 //!
-//! Takes a [`Permitted`] and nothing else. A request is sent again only if no byte of an answer came, it is
-//! idempotent, and its body is still whole.
+//! Takes a [`Permitted`] and nothing else. A request is sent again only if nothing of it was sent, or no byte of an
+//! answer came and it is idempotent and still whole.
 
+mod cluster;
 mod exchange;
 mod failure;
 mod http2;
+mod location;
 mod onward;
 mod pool;
+mod state;
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use failure::Failure;
-pub use pool::Pool;
+pub use http2::probe;
+pub use state::{OriginReport, OriginState, Origins};
 
-use crate::auth::Permitted;
+use crate::auth::{Passage, Permitted};
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::dial::{Dialer, TlsClient, TlsSetupError};
+use crate::config::{Origin, Settings};
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
-use crate::message::target::is_authority;
 use crate::message::{Body, Request, Response, Tunnel};
+use cluster::{Cluster, Flight, Some64};
 use exchange::{Connection, Download, Upload};
+use http2::Carrier;
 use onward::{Onward, Rights};
 
-/// One worker's way to the upstream: its idle connections, and how to make new ones.
+/// One worker's ways to every upstream.
 #[derive(Debug)]
-pub struct Upstream {
-    dialer: Dialer,
-    pool: Rc<Pool>,
-    clock: Clock,
-    timeout: Option<Duration>,
-    retries: u32,
+pub struct Upstreams {
+    /// In the order of [`Settings::every_upstream`].
+    clusters: Vec<Cluster>,
     onward: Onward,
+    clock: Clock,
 }
 
 /// What forwarding learnt beside the answer.
@@ -48,35 +50,31 @@ pub struct Forwarded {
     pub took: Duration,
 }
 
-impl Upstream {
-    /// The way that `settings` describe.
-    ///
-    /// # Errors
-    /// When TLS is needed and cannot be set up.
-    pub fn new(settings: &Settings, clock: Clock) -> Result<Self, TlsSetupError> {
-        let upstream = &settings.upstream;
-        let tls = match upstream.origin.https {
-            true => Some(TlsClient::new(&upstream.origin, &upstream.tls)?),
-            false => None,
-        };
-        Ok(Self {
-            dialer: Dialer::new(upstream.origin.clone(), tls, upstream.connect_timeout),
-            pool: Rc::new(Pool::new(upstream.idle_timeout, clock.clone())),
-            clock,
-            timeout: upstream.timeout,
-            retries: upstream.retries,
-            onward: Onward::new(settings),
-        })
+impl Upstreams {
+    /// The ways that `settings` describe. `origins` are those of the same settings; `seed` sets this worker's choices
+    /// apart from others'. Idle connections of `previous` are used further where the upstream is the same.
+    #[must_use]
+    pub fn new(
+        settings: &Settings,
+        origins: &Origins,
+        previous: Option<&Self>,
+        clock: Clock,
+        seed: u64,
+    ) -> Self {
+        let known = previous.map_or(&[][..], |previous| previous.clusters.as_slice());
+        let cluster = |group| Cluster::new(group, known, &clock, seed);
+        let clusters = origins.groups().iter().map(cluster).collect();
+        Self { clusters, onward: Onward::new(settings), clock }
     }
 
     /// Closes the idle connections that are too old or that the upstream has closed. Called now and then.
     pub fn tidy(&self) {
-        self.pool.tidy();
+        self.clusters.iter().flat_map(Cluster::ways).for_each(|way| way.tidy());
     }
 
     /// Closes all idle connections, because there are no file descriptors left.
     pub fn release(&self) {
-        self.pool.clear();
+        self.clusters.iter().flat_map(Cluster::ways).for_each(|way| way.release());
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -90,8 +88,9 @@ impl Upstream {
     ) -> Result<Forwarded, Failure> {
         let started = self.clock.monotonic();
         let mut passage = permitted.into_passage();
+        let cluster = self.cluster(&passage)?;
         let body = std::mem::take(&mut passage.request.body);
-        let (request, rights) = (&passage.request, Rights::of(&passage, request_id));
+        let request = &passage.request;
         let replay = match &body {
             Body::Empty => Some(Body::Empty),
             Body::Full(bytes) => Some(Body::Full(bytes.clone())),
@@ -99,47 +98,109 @@ impl Upstream {
         };
         let replayable =
             replay.is_some() && is_idempotent(&request.method) && request.upgrade.is_none();
-        let mut attempts = 0;
+        let (mut attempts, mut tried) = (0, Some64::default());
         let mut body = Some(body);
         loop {
-            // a connection that failed says that the others of its age have, too: the next one is new
-            let mut connection = match self.pool.take(attempts == 0, replayable).await {
-                Some(connection) => connection,
-                None => Connection::new(self.dialer.dial().await?),
+            let way = cluster.choose(tried).ok_or(Failure::Unhealthy)?;
+            let flight = Flight::begin(way);
+            let upgrades = request.upgrade.is_some();
+            let carrier = match way.carrier(attempts > 0, replayable, upgrades).await {
+                Ok(carrier) => carrier,
+                Err(fault) => {
+                    // nothing was sent: another origin may have it, whatever it asks for
+                    tried.add(way.number());
+                    if attempts < cluster.retries && cluster.choose(tried).is_some() {
+                        attempts += 1;
+                        continue;
+                    }
+                    return Err(fault);
+                }
             };
             let whole = body.take().or_else(|| clone_whole(replay.as_ref())).unwrap_or_default();
-            let mut upload = Upload::new(whole, request.expects_continue, &self.onward.reserved);
-            self.onward.write_head(connection.queue(), request, &upload, &rights);
-            let limits = self.limits();
-            match exchange::exchange(&mut connection, &mut upload, request, &limits, &self.clock)
-                .await
-            {
-                Ok(head) => {
-                    let took = self.clock.monotonic().saturating_duration_since(started);
-                    let response = self.respond(head, connection, upload, request)?;
-                    return Ok(Forwarded { response, took });
+            let rights = Rights::of(&passage, request_id, way.origin(), cluster.preserve_host);
+            let limits = exchange::Limits { timeout: cluster.timeout };
+            let failure = match carrier {
+                Carrier::Connection(mut connection) => {
+                    let mut upload =
+                        Upload::new(whole, request.expects_continue, &self.onward.reserved);
+                    self.onward.write_head(connection.queue(), request, &upload, &rights);
+                    let wire = &mut connection;
+                    match exchange::exchange(wire, &mut upload, request, &limits, &self.clock).await
+                    {
+                        Ok(head) => {
+                            let took = self.clock.monotonic().saturating_duration_since(started);
+                            let response =
+                                self.respond(head, connection, upload, flight, &passage, cluster)?;
+                            return Ok(Forwarded { response, took });
+                        }
+                        Err(failure) => failure,
+                    }
                 }
-                Err(failure) if failure.nothing_came() && replayable && attempts < self.retries => {
-                    attempts += 1
+                Carrier::Stream(mut lease) => {
+                    lease.carry(flight);
+                    let head = self.onward.http2_head(request, &rights, whole.length())?;
+                    let (reserved, clock) = (&self.onward.reserved, &self.clock);
+                    let exchange = http2::Exchange {
+                        lease,
+                        head,
+                        body: whole,
+                        request,
+                        reserved,
+                        limits,
+                        clock,
+                    };
+                    // its state is not kept in every request's
+                    match Box::pin(exchange.run()).await {
+                        Ok(answer) => {
+                            let took = self.clock.monotonic().saturating_duration_since(started);
+                            let response =
+                                Self::respond_http2(answer, way.origin(), &passage, cluster)?;
+                            return Ok(Forwarded { response, took });
+                        }
+                        Err(failed) => {
+                            body = failed.body; // if nothing of it was taken
+                            failed.failure
+                        }
+                    }
                 }
-                Err(failure) => return Err(failure),
+            };
+            let is_whole = body.is_some() || replay.is_some();
+            let may_go_again = match failure.is_unprocessed() {
+                true => is_whole,
+                false => failure.nothing_came() && replayable,
+            };
+            if !may_go_again || attempts >= cluster.retries {
+                return Err(failure);
+            }
+            attempts += 1;
+            let mut others = tried;
+            others.add(way.number());
+            if cluster.choose(others).is_some() {
+                tried = others;
             }
         }
     }
 
-    /// The head that the upstream would get.
+    /// The upstream that a request goes to.
+    fn cluster(&self, passage: &Passage) -> Result<&Cluster, Failure> {
+        self.clusters.get(passage.destination.upstream).ok_or(Failure::Unhealthy)
+    }
+
+    /// The head that the upstream would get; of several origins, the first.
     #[must_use]
     pub fn head(&self, permitted: &Permitted, request_id: &[u8]) -> Vec<u8> {
         let passage = permitted.passage();
         let request = &passage.request;
-        let upload = Upload::new(Body::Empty, request.expects_continue, &self.onward.reserved);
         let mut head = Vec::new();
-        self.onward.write_head(&mut head, request, &upload, &Rights::of(passage, request_id));
+        let Some((cluster, way)) =
+            self.cluster(passage).ok().and_then(|cluster| Some((cluster, cluster.ways().first()?)))
+        else {
+            return head;
+        };
+        let upload = Upload::new(Body::Empty, request.expects_continue, &self.onward.reserved);
+        let rights = Rights::of(passage, request_id, way.origin(), cluster.preserve_host);
+        self.onward.write_head(&mut head, request, &upload, &rights);
         head
-    }
-
-    fn limits(&self) -> exchange::Limits {
-        exchange::Limits { timeout: self.timeout }
     }
 
     /// Makes the client's answer of the upstream's.
@@ -148,16 +209,23 @@ impl Upstream {
         mut head: ResponseHead,
         mut connection: Box<Connection>,
         upload: Upload,
-        request: &Request,
+        flight: Flight,
+        passage: &Passage,
+        cluster: &Cluster,
     ) -> Result<Response, Failure> {
+        let request = &passage.request;
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            return Self::upgraded(head, *connection, upload, request);
+            return Self::upgraded(head, *connection, upload, request, flight);
         }
         let named = match head.headers.contains_key(header::CONNECTION) {
             true => connection_named(&head.headers),
             false => Vec::new(),
         };
-        self.rewrite_location(&mut head, request);
+        if head.headers.contains_key(header::LOCATION) {
+            let rewritten = passage.destination.rewritten.as_deref();
+            let (answered, origins) = (flight.way().origin(), cluster.origins());
+            location::rewrite(&mut head.headers, request, rewritten, answered, origins);
+        }
         let has_body = request.method != Method::HEAD
             && !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let decoder = exchange::response_framing(&head, has_body);
@@ -167,7 +235,7 @@ impl Upstream {
         let body = match connection.take_whole(&decoder) {
             Some(whole) => {
                 if reusable {
-                    self.pool.put(connection);
+                    flight.way().pool.put(connection);
                 }
                 Body::from(whole)
             }
@@ -176,8 +244,8 @@ impl Upstream {
                 decoder,
                 upload,
                 head.keep_alive,
-                Rc::clone(&self.pool),
-                self.limits(),
+                flight,
+                exchange::Limits { timeout: cluster.timeout },
                 self.clock.clone(),
             ))),
         };
@@ -189,12 +257,48 @@ impl Upstream {
         Ok(Response::new(head.status, headers, body))
     }
 
+    /// Makes the client's answer of what the upstream answered over HTTP/2.
+    fn respond_http2(
+        answer: http2::Answered,
+        origin: &Origin,
+        passage: &Passage,
+        cluster: &Cluster,
+    ) -> Result<Response, Failure> {
+        let http2::Answered { status, mut headers, body, tunnel, length } = answer;
+        let request = &passage.request;
+        if let Some(stream) = tunnel {
+            let protocol = request.upgrade.clone().ok_or(Failure::UnaskedUpgrade)?;
+            strip(&mut headers, &[]);
+            // the client asked by a GET with `Upgrade`, and is answered so
+            if let Some(accept) =
+                request.headers.get(header::SEC_WEBSOCKET_KEY).and_then(http2::accept_of)
+            {
+                headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+            }
+            let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);
+            response.tunnel = Some(Tunnel { stream, early: Bytes::new(), protocol, held: None });
+            return Ok(response);
+        }
+        if headers.contains_key(header::LOCATION) {
+            let rewritten = passage.destination.rewritten.as_deref();
+            location::rewrite(&mut headers, request, rewritten, origin, cluster.origins());
+        }
+        strip(&mut headers, &[]);
+        let has_body = request.method != Method::HEAD
+            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if let Some(length) = length.filter(|_| !has_body && status != StatusCode::NO_CONTENT) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(Response::new(status, headers, body))
+    }
+
     /// A tunnel, if that is what the client asked for (RFC 9110 §7.8).
     fn upgraded(
         head: ResponseHead,
         connection: Connection,
         upload: Upload,
         request: &Request,
+        flight: Flight,
     ) -> Result<Response, Failure> {
         let protocol = head.headers.get(header::UPGRADE).cloned();
         let (Some(wanted), Some(protocol)) = (&request.upgrade, protocol) else {
@@ -212,61 +316,9 @@ impl Upstream {
         let mut headers = head.headers;
         strip(&mut headers, &[]);
         let mut response = Response::new(head.status, headers, Body::Empty);
-        response.tunnel = Some(Tunnel { stream, early, protocol });
+        response.tunnel = Some(Tunnel { stream, early, protocol, held: Some(Box::new(flight)) });
         Ok(response)
     }
-
-    /// A `Location` that names the upstream's own origin names ours instead.
-    fn rewrite_location(&self, head: &mut ResponseHead, request: &Request) {
-        let Some(location) = head.headers.get(header::LOCATION) else { return };
-        let origin = self.dialer.origin();
-        let scheme = if origin.https { "https://" } else { "http://" };
-        let Some(path) = location
-            .to_str()
-            .ok()
-            .and_then(|text| strip_prefix_ignoring_case(text, scheme))
-            .and_then(|rest| strip_prefix_ignoring_case(rest, &origin.authority))
-            .filter(|path| path.is_empty() || path.starts_with(['/', '?', '#']))
-        else {
-            return;
-        };
-        let path = match path.strip_prefix(origin.base_path.as_str()) {
-            Some(rest) if rest.is_empty() || rest.starts_with(['/', '?', '#']) => rest,
-            _ => path,
-        };
-        let ours = match asked_host(request) {
-            Some(host) => format!("{}://{host}{path}", asked_scheme(request)),
-            None if path.is_empty() => "/".to_owned(),
-            None => path.to_owned(),
-        };
-        if let Ok(value) = HeaderValue::from_str(&ours) {
-            head.headers.insert(header::LOCATION, value);
-        }
-    }
-}
-
-/// The scheme by which the client came, as a trusted proxy before us says.
-fn asked_scheme(request: &Request) -> &'static str {
-    let told = believed(request, "x-forwarded-proto");
-    match told {
-        Some(told) if told.eq_ignore_ascii_case("https") => "https",
-        Some(told) if told.eq_ignore_ascii_case("http") => "http",
-        _ if request.peer.https => "https",
-        _ => "http",
-    }
-}
-
-/// The authority that the client asked, as a trusted proxy before us says.
-fn asked_host(request: &Request) -> Option<&str> {
-    believed(request, "x-forwarded-host")
-        .filter(|host| is_authority(host.as_bytes()))
-        .or_else(|| request.host.as_ref().and_then(|host| host.to_str().ok()))
-}
-
-/// The first word of a field that only trusted peers may say.
-fn believed<'a>(request: &'a Request, name: &str) -> Option<&'a str> {
-    let value = request.headers.get(name).filter(|_| request.peer.trusted)?;
-    value.to_str().ok()?.split(',').next().map(str::trim)
 }
 
 fn clone_whole(body: Option<&Body>) -> Option<Body> {
@@ -274,11 +326,6 @@ fn clone_whole(body: Option<&Body>) -> Option<Body> {
         Some(Body::Full(bytes)) => Some(Body::Full(bytes.clone())),
         _ => None,
     }
-}
-
-fn strip_prefix_ignoring_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let (front, rest) = text.split_at_checked(prefix.len())?;
-    front.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 /// Takes the fields of the upstream's connection out.

@@ -10,28 +10,30 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use super::Failure;
 use super::exchange::Upload;
 use crate::auth::Passage;
-use crate::config::{AuthorizationHeader, Settings};
+use crate::config::{AuthorizationHeader, Origin, Settings};
 use crate::http1::wire::{write_field, write_line};
-use crate::message::Request;
 use crate::message::headers::{RequestFilter, connection_named, has_token};
 use crate::message::target::is_authority;
 use crate::message::text::write_number;
+use crate::message::{Request, Target};
 
-/// What every head towards this upstream has in common.
+/// What every head towards any upstream has in common.
 #[derive(Debug)]
 pub(super) struct Onward {
-    https: bool,
-    base_path: String,
-    authority: String,
-    preserve_host: bool,
     /// Names of the identity headers.
     pub(super) reserved: Rc<[HeaderName]>,
     drop_authorization: bool,
 }
 
-/// What the judging of a request has to say about its head.
+/// What the judging of a request, and the choice of its origin, have to say about its head.
 #[derive(Debug)]
 pub(super) struct Rights<'a> {
+    /// Path and query for the upstream.
+    pub(super) target: &'a Target,
+    /// Who gets it.
+    pub(super) origin: &'a Origin,
+    /// Whether `Host` is the one that the client sent.
+    pub(super) preserve_host: bool,
     /// Whether the request must stay the method that it is.
     pub(super) open: bool,
     /// Whether there was a valid one all the same.
@@ -45,9 +47,18 @@ pub(super) struct Rights<'a> {
 }
 
 impl<'a> Rights<'a> {
-    /// What `passage` says.
-    pub(super) fn of(passage: &'a Passage, request_id: &'a [u8]) -> Self {
+    /// What `passage` says of a request that goes to `origin`.
+    pub(super) fn of(
+        passage: &'a Passage,
+        request_id: &'a [u8],
+        origin: &'a Origin,
+        preserve_host: bool,
+    ) -> Self {
+        let rewritten = passage.destination.rewritten.as_deref();
         Self {
+            target: rewritten.map_or(&passage.request.target, |rewritten| &rewritten.target),
+            origin,
+            preserve_host,
             open: passage.fixed_method,
             has_caller: passage.caller.is_some(),
             withhold_authorization: passage.withhold_authorization,
@@ -57,13 +68,28 @@ impl<'a> Rights<'a> {
     }
 }
 
+impl Rights<'_> {
+    /// The authority that the upstream is asked for.
+    fn host<'a>(&'a self, request: &'a Request) -> &'a [u8] {
+        match &request.host {
+            Some(host) if self.preserve_host => host.as_bytes(),
+            _ => self.origin.authority.as_bytes(),
+        }
+    }
+
+    /// Path and query as the upstream is asked for them, in HTTP/2.
+    fn path(&self) -> Result<PathAndQuery, InvalidUri> {
+        let (target, base_path) = (self.target.as_bytes(), &self.origin.base_path);
+        if base_path.is_empty() || self.target.as_str() == "*" {
+            return PathAndQuery::from_maybe_shared(target.clone());
+        }
+        PathAndQuery::from_maybe_shared(Bytes::from([base_path.as_bytes(), target].concat()))
+    }
+}
+
 impl Onward {
     pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            https: settings.upstream.origin.https,
-            base_path: settings.upstream.origin.base_path.clone(),
-            authority: settings.upstream.origin.authority.clone(),
-            preserve_host: settings.upstream.preserve_host,
             reserved: settings
                 .identity_sets()
                 .into_iter()
@@ -84,12 +110,12 @@ impl Onward {
     ) {
         out.extend_from_slice(request.method.as_str().as_bytes());
         out.push(b' ');
-        if request.target.as_str() != "*" {
-            out.extend_from_slice(self.base_path.as_bytes());
+        if rights.target.as_str() != "*" {
+            out.extend_from_slice(rights.origin.base_path.as_bytes());
         }
-        out.extend_from_slice(request.target.as_str().as_bytes());
+        out.extend_from_slice(rights.target.as_str().as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        write_line(out, "host", self.host(request));
+        write_line(out, "host", rights.host(request));
         self.tell(request, rights, out);
         write_framing(out, request, upload, &request.headers);
         out.extend_from_slice(b"\r\n");
@@ -107,9 +133,9 @@ impl Onward {
         length: Option<u64>,
     ) -> Result<http::Request<()>, Failure> {
         let mut parts = uri::Parts::default();
-        parts.scheme = Some(if self.https { Scheme::HTTPS } else { Scheme::HTTP });
-        parts.authority = Some(self.host(request).try_into().map_err(|_| Failure::Target)?);
-        parts.path_and_query = Some(self.path(request).map_err(|_| Failure::Target)?);
+        parts.scheme = Some(if rights.origin.https { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(rights.host(request).try_into().map_err(|_| Failure::Target)?);
+        parts.path_and_query = Some(rights.path().map_err(|_| Failure::Target)?);
         let mut head = http::Request::new(());
         *head.version_mut() = Version::HTTP_2;
         *head.uri_mut() = Uri::from_parts(parts).map_err(|_| Failure::Target)?;
@@ -139,23 +165,6 @@ impl Onward {
         }
         *head.headers_mut() = map.headers;
         Ok(head)
-    }
-
-    /// Path and query as the upstream is asked for them.
-    fn path(&self, request: &Request) -> Result<PathAndQuery, InvalidUri> {
-        let target = request.target.as_bytes();
-        if self.base_path.is_empty() || request.target.as_str() == "*" {
-            return PathAndQuery::from_maybe_shared(target.clone());
-        }
-        PathAndQuery::from_maybe_shared(Bytes::from([self.base_path.as_bytes(), target].concat()))
-    }
-
-    /// The authority that the upstream is asked for.
-    fn host<'a>(&'a self, request: &'a Request) -> &'a [u8] {
-        match &request.host {
-            Some(host) if self.preserve_host => host.as_bytes(),
-            _ => self.authority.as_bytes(),
-        }
     }
 
     /// Tells every field but those of the connection and of its framing, whatever protocol version they are for.

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 
 /// Idle connections, each with the time since when it is idle.
 #[derive(Debug)]
-pub struct Pool {
+pub(super) struct Pool {
     idle: RefCell<Vec<(Box<Connection>, Instant)>>,
     limit: Duration,
     clock: Clock,
@@ -18,8 +18,7 @@ pub struct Pool {
 
 impl Pool {
     /// Connections stay for `limit` at most.
-    #[must_use]
-    pub const fn new(limit: Duration, clock: Clock) -> Self {
+    pub(super) const fn new(limit: Duration, clock: Clock) -> Self {
         Self { idle: RefCell::new(Vec::new()), limit, clock }
     }
 
@@ -55,6 +54,11 @@ impl Pool {
             connection.begin_idle();
             idle.push((connection, self.clock.monotonic()));
         }
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.idle.borrow().len()
     }
 
     /// Closes them all: their descriptors are needed elsewhere.

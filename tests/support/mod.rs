@@ -18,8 +18,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tollgate::clock::Clock;
-use tollgate::config::{Sources, load};
-use tollgate::server::{Running, Totals, start};
+use tollgate::config::{Settings, Sources, load};
+use tollgate::server::{ReloadError, Running, Totals, start};
 
 /// Longest that any single step of a test may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -53,10 +53,7 @@ impl Gateway {
     /// By a whole file.
     pub fn from_toml(text: &str) -> Self {
         let clock = Clock::adjustable();
-        let file = scratch_file("gateway.toml", text);
-        let sources = Sources { file: Some(file), clock: clock.clone(), ..Sources::default() };
-        let loaded = load(&sources).unwrap_or_else(|faults| panic!("{}", faults.render(false)));
-        let running = start(loaded.settings, clock.clone(), None).unwrap();
+        let running = start(settings(text, &clock), clock.clone(), None).unwrap();
         let address =
             running.addresses().first().copied().unwrap_or_else(|| "127.0.0.1:0".parse().unwrap());
         Self { address, admin: running.admin_address(), clock, running: Some(running) }
@@ -90,6 +87,11 @@ impl Gateway {
         answer["access_token"].as_str().unwrap().to_owned()
     }
 
+    /// Goes on by another file.
+    pub fn reload(&self, text: &str) -> Result<(), ReloadError> {
+        self.running().reload(settings(text, &self.clock))
+    }
+
     pub fn running(&self) -> &Running {
         self.running.as_ref().unwrap()
     }
@@ -104,6 +106,13 @@ impl Gateway {
         running.drain();
         running.join()
     }
+}
+
+/// What a whole file says.
+pub fn settings(text: &str, clock: &Clock) -> Settings {
+    let file = scratch_file("gateway.toml", text);
+    let sources = Sources { file: Some(file), clock: clock.clone(), ..Sources::default() };
+    load(&sources).unwrap_or_else(|faults| panic!("{}", faults.render(false))).settings
 }
 
 /// A configuration in front of `url`, on a free port, with one client.

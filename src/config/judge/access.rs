@@ -5,14 +5,14 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use super::{Desk, clients, identity};
+use super::{Desk, clients, identity, rewrite};
 use crate::condition::{Condition, Word};
 use crate::config::excerpt::printable;
 use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::pattern::{HostPattern, PathPattern, Segment};
 use crate::config::raw::{self, Root};
-use crate::config::settings::{Demands, Policy, Protect, Route};
+use crate::config::settings::{self, DEFAULT_UPSTREAM, Demands, Policy, Protect, RateLimit, Route};
 use crate::config::shape::At;
 use crate::config::value::{self, Entries, Mode, OneOrMore, RouteAccess, Text};
 use crate::identity::{OWN_ISSUER, Scopes};
@@ -59,6 +59,7 @@ pub(super) fn routes(
     one_name_each(written, desk);
     no_two_for_the_same(&found, desk);
     none_out_of_reach(&found, root, desk);
+    every_upstream_is_used(written, root, desk);
     routes.into_iter().collect()
 }
 
@@ -66,6 +67,8 @@ pub(super) fn routes(
 struct Names<'r> {
     clients: Vec<&'r str>,
     issuers: Vec<&'r str>,
+    /// `[upstream]` first: a route knows its upstream by the place in this list.
+    upstreams: Vec<&'r str>,
 }
 
 impl<'r> Names<'r> {
@@ -80,6 +83,7 @@ impl<'r> Names<'r> {
         Self {
             clients: clients.iter().filter_map(id).collect(),
             issuers: [OWN_ISSUER].into_iter().chain(issuers.iter().filter_map(name)).collect(),
+            upstreams: [DEFAULT_UPSTREAM].into_iter().chain(named_upstreams(root)).collect(),
         }
     }
 
@@ -104,6 +108,9 @@ fn route(
     let methods = raw.methods.as_ref().map(|methods| self::methods(&methods.value, desk));
     let own = demands(raw, path.as_ref(), names, desk);
     let identity = raw.identity.as_ref().map(|identity| route_identity(&identity.value, desk));
+    let upstream = raw.upstream.as_ref().map(|name| upstream_of(name, names, desk));
+    let rewrite = raw.rewrite.as_ref().map(|text| rewrite::rewrite(text, path.as_ref(), desk));
+    let rate_limit = rate_limit(raw.rate_limit.as_ref(), desk);
     let policy = policy(raw, own?, access, desk);
     let path = path?;
     Some(Route {
@@ -122,7 +129,60 @@ fn route(
             Some(identity) => Some(identity?),
             None => None,
         },
+        upstream: upstream.unwrap_or(Some(0))?,
+        rewrite: match rewrite {
+            Some(rewrite) => Some(rewrite?),
+            None => None,
+        },
+        rate_limit: rate_limit?,
     })
+}
+
+/// The names of `[[upstreams]]`, in order; a name that is missing is a fault elsewhere.
+fn named_upstreams(root: &Root) -> impl Iterator<Item = &str> {
+    let named = root.upstreams.iter().flat_map(|named| &named.value);
+    named.map(|named| named.value.name.as_ref().map_or("", |name| name.value.0.as_str()))
+}
+
+/// The number of the upstream with this name.
+fn upstream_of(name: &At<Text>, names: &Names<'_>, desk: &mut Desk<'_>) -> Option<usize> {
+    known("upstream", name, &names.upstreams, desk);
+    names.upstreams.iter().position(|known| *known == name.value.0)
+}
+
+/// A named upstream that no route leads to.
+fn every_upstream_is_used(written: &[At<raw::Route>], root: &Root, desk: &mut Desk<'_>) {
+    let used = |name: &str| {
+        let named = written.iter().filter_map(|route| route.value.upstream.as_ref());
+        named.into_iter().any(|upstream| upstream.value.0 == name)
+    };
+    for named in root.upstreams.iter().flat_map(|named| &named.value) {
+        if let Some(name) = named.value.name.as_ref().filter(|name| !used(&name.value.0)) {
+            let name_shown = printable(&name.value.0);
+            let reason = format!("no route leads to the upstream `{name_shown}`");
+            let mend = format!("say upstream = \"{name_shown}\" in a route, or remove it");
+            desk.report.warn(name.place, reason, mend);
+        }
+    }
+}
+
+/// How often one caller may ask; `Some(None)` where nothing is said of it.
+pub(super) fn rate_limit(
+    written: Option<&At<raw::RateLimit>>,
+    desk: &mut Desk<'_>,
+) -> Option<Option<RateLimit>> {
+    let Some(At { value: raw, place }) = written else { return Some(None) };
+    if !raw.given.has("requests") {
+        let mend = "say how many, as in rate_limit = { per = \"client\", requests = 100, window = \"1m\" }";
+        desk.report.error(*place, "this `rate_limit` has no `requests`", mend);
+    }
+    let per = match raw.per.as_ref()?.value {
+        value::LimitPer::Client => settings::LimitPer::Client,
+        value::LimitPer::Subject => settings::LimitPer::Subject,
+        value::LimitPer::Address => settings::LimitPer::Address,
+    };
+    let requests = u32::try_from(raw.requests.as_ref()?.value.0).ok()?;
+    Some(Some(RateLimit { per, requests, window: raw.window.as_ref()?.value.0 }))
 }
 
 fn path(path: &At<Text>, desk: &mut Desk<'_>) -> Option<PathPattern> {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Desk;
-use crate::config::node::Place;
+use super::upstream::places;
 use crate::config::raw::{self, Root};
 use crate::config::settings::{Admin, Listen, Origin, OriginAddress, Server, Upstream};
 
@@ -50,7 +50,12 @@ pub(super) fn admin(raw: &raw::Admin, desk: &mut Desk<'_>) -> Option<Admin> {
 }
 
 /// That the gateway does not forward to itself, and no address is wanted twice.
-pub(super) fn apart(raw: &Root, upstream: Option<&Upstream>, desk: &mut Desk<'_>) {
+pub(super) fn apart(
+    raw: &Root,
+    upstream: Option<&Upstream>,
+    upstreams: Option<&[Upstream]>,
+    desk: &mut Desk<'_>,
+) {
     let listen = raw.server.as_ref().and_then(|server| server.value.listen.as_ref());
     let listen = listen.map_or(&[][..], |listen| listen.value.0.as_slice());
     let admin = raw.admin.as_ref().and_then(|admin| admin.value.listen.as_ref());
@@ -61,17 +66,20 @@ pub(super) fn apart(raw: &Root, upstream: Option<&Upstream>, desk: &mut Desk<'_>
             desk.report.error(admin.place, reason, "give [admin] another port");
         }
     }
-    let Some(upstream) = upstream else { return };
-    let url = raw.upstream.as_ref().and_then(|upstream| upstream.value.url.as_ref());
-    let place = url.map_or(Place::End, |url| url.place);
     let own = listen.iter().map(|listen| listen.value.0.clone());
-    let own = own.chain(admin.map(|admin| Listen::Tcp(admin.value.0)));
-    if let Some(own) = own.into_iter().find(|own| leads_to(&upstream.origin, own)) {
-        desk.report.error(
-            place,
-            format!("the upstream is the gateway itself, which listens on {}", shown(&own)),
-            "give the upstream's own address: a request would go round in circles",
-        );
+    let own: Vec<Listen> = own.chain(admin.map(|admin| Listen::Tcp(admin.value.0))).collect();
+    let named = raw.upstreams.iter().flat_map(|named| &named.value);
+    let written = named.map(|named| &named.value.upstream).zip(upstreams.unwrap_or_default());
+    let first = raw.upstream.as_ref().map(|upstream| &upstream.value);
+    for (raw, upstream) in first.zip(upstream).into_iter().chain(written) {
+        for (place, origin) in places(raw).into_iter().zip(&upstream.origins) {
+            let Some(own) = own.iter().find(|own| leads_to(origin, own)) else { continue };
+            desk.report.error(
+                place,
+                format!("the upstream is the gateway itself, which listens on {}", shown(own)),
+                "give the upstream's own address: a request would go round in circles",
+            );
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod endpoints;
 mod identity;
 mod issuers;
 mod listeners;
+mod rewrite;
 mod secrets;
 mod store;
 mod token;
@@ -47,6 +48,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
             None
         }
     };
+    let upstreams =
+        raw.upstreams.as_ref().and_then(|named| upstream::upstreams(&named.value, desk));
     let token = raw.token.as_ref().map(|token| token::token(&token.value, desk));
     let clients = raw.clients.as_ref().and_then(|clients| clients::clients(&clients.value, desk));
     let issuers = raw
@@ -57,12 +60,16 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
+    let rate_limit = raw
+        .access
+        .as_ref()
+        .and_then(|access| access::rate_limit(access.value.rate_limit.as_ref(), desk));
     let routes = raw
         .routes
         .as_ref()
         .and_then(|routes| access::routes(&routes.value, access.as_ref(), raw, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
-    listeners::apart(raw, upstream.as_ref(), desk);
+    listeners::apart(raw, upstream.as_ref(), upstreams.as_deref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
     if let (Some(StoreUrl::Memory), Some(Some(token))) = (&store, &token) {
         store::whether_it_forgets(raw, token, desk);
@@ -73,6 +80,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     Some(Settings {
         server: server?,
         upstream: upstream?,
+        upstreams: upstreams?,
         token: match token {
             Some(token) => Some(token?),
             None => None,
@@ -80,6 +88,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         clients: clients?,
         issuers: issuers?,
         access: access?,
+        rate_limit: rate_limit?,
         routes: routes?,
         identity: identity?,
         store: store?,

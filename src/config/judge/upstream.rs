@@ -1,5 +1,6 @@
-//! `[upstream]`: the URL taken apart, and the certificates to trust.
+//! `[upstream]` and `[[upstreams]]`: the URLs taken apart, and the certificates to trust.
 
+use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
@@ -13,29 +14,146 @@ use crate::config::excerpt::printable;
 use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::raw;
-use crate::config::settings::{Origin, OriginAddress, Upstream, UpstreamTls};
+use crate::config::settings::{
+    Balance, DEFAULT_UPSTREAM, MOST_ORIGINS, Origin, OriginAddress, Upstream, UpstreamTls,
+};
 use crate::config::shape::At;
-use crate::config::value::Text;
+use crate::config::value::{self, Text};
 
 /// `[upstream]`.
 pub(super) fn upstream(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Upstream> {
-    if !raw.given.has("url") {
+    if !raw.given.has("url") && !raw.given.has("urls") {
         missing(raw.place, desk);
+        return None;
     }
-    let origin = raw.url.as_ref().and_then(|url| {
-        let read = origin(&url.value.0);
-        if let Err((reason, mend)) = &read {
-            desk.report.error(url.place, format!("the upstream's `url` {reason}"), mend);
+    one(raw, DEFAULT_UPSTREAM, desk)
+}
+
+/// `[[upstreams]]`.
+pub(super) fn upstreams(
+    written: &[At<raw::NamedUpstream>],
+    desk: &mut Desk<'_>,
+) -> Option<Vec<Upstream>> {
+    let mut seen: HashMap<&str, Place> = HashMap::new();
+    let mut upstreams = Vec::with_capacity(written.len());
+    for raw in written {
+        let At { value: raw, place } = raw;
+        let name = raw.name.as_ref().and_then(|name| self::name(name, desk));
+        if !raw.given {
+            let mend = "add name = \"orders\": routes name it by upstream = \"orders\"";
+            desk.report.error(*place, "this upstream has no `name`", mend);
         }
-        read.ok()
-    });
+        if let (Some(name), Some(written)) = (name, &raw.name)
+            && let Some(first) = seen.insert(name, written.place)
+        {
+            let reason = format!("two upstreams have the name `{name}`; the other one at");
+            desk.report.clash(written.place, first, reason, "give each a name of its own");
+        }
+        if !raw.upstream.given.has("url") && !raw.upstream.given.has("urls") {
+            let mend = "add url = \"http://127.0.0.1:9001\"";
+            desk.report.error(*place, "this upstream has no `url`", mend);
+            continue;
+        }
+        upstreams.push(one(&raw.upstream, name.unwrap_or_default(), desk));
+    }
+    upstreams.into_iter().collect()
+}
+
+/// A name that can stand in a log, a label and a route.
+fn name<'r>(name: &'r At<Text>, desk: &mut Desk<'_>) -> Option<&'r str> {
+    let text = name.value.0.as_str();
+    if text == DEFAULT_UPSTREAM {
+        let mend = "give it another name, or write its keys into [upstream]";
+        desk.report.error(name.place, "`default` is the name of [upstream]", mend);
+        return None;
+    }
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    if text.len() > LONGEST_NAME || !text.bytes().all(is_plain) {
+        let reason = format!("`{}` cannot be the name of an upstream", printable(text));
+        let mend = "use letters, digits, - . and _, at most 64 of them";
+        desk.report.error(name.place, reason, mend);
+        return None;
+    }
+    Some(text)
+}
+
+/// Where the URLs of an upstream are written, in order.
+pub(super) fn places(raw: &raw::Upstream) -> Vec<Place> {
+    let urls = raw.urls.iter().flat_map(|urls| &urls.value);
+    raw.url.iter().chain(urls).map(|url| url.place).collect()
+}
+
+/// The origins, each one once.
+fn origins(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Vec<Origin>> {
+    if let (Some(url), Some(urls)) = (&raw.url, &raw.urls) {
+        let mend = "put all of them into `urls`, and leave `url` out";
+        let reason = "the upstream has both `url` and `urls`; the other one at";
+        desk.report.clash(url.place, urls.place, reason, mend);
+        return None;
+    }
+    if let Some(urls) = &raw.urls {
+        let reason = match urls.value.len() {
+            0 => "`urls` is an empty list".to_owned(),
+            count if count > MOST_ORIGINS => format!("`urls` has {count} entries"),
+            _ => String::new(),
+        };
+        if !reason.is_empty() {
+            let mend = format!("give it 1 to {MOST_ORIGINS} URLs of one service");
+            desk.report.error(urls.place, reason, mend);
+            return None;
+        }
+    }
+    let mut origins: Vec<(Origin, Place)> = Vec::new();
+    let mut whole = true;
+    let (key, written) = match (&raw.url, &raw.urls) {
+        (Some(url), _) => ("url", std::slice::from_ref(url)),
+        (None, Some(urls)) => ("urls", urls.value.as_slice()),
+        (None, None) => return None,
+    };
+    for url in written {
+        match origin(&url.value.0) {
+            Ok(origin) => {
+                if let Some((_, first)) = origins.iter().find(|(known, _)| *known == origin) {
+                    let reason = "this URL is listed twice; the other one at";
+                    desk.report.clash(url.place, *first, reason, "list each origin once");
+                }
+                origins.push((origin, url.place));
+            }
+            Err((reason, mend)) => {
+                desk.report.error(url.place, format!("the upstream's `{key}` {reason}"), mend);
+                whole = false;
+            }
+        }
+    }
+    whole.then(|| origins.into_iter().map(|(origin, _)| origin).collect())
+}
+
+/// How requests are spread.
+fn balance(raw: &raw::Upstream, count: usize, desk: &mut Desk<'_>) -> Option<Balance> {
+    let balance = raw.balance.as_ref()?;
+    if raw.given.has("balance") && count == 1 {
+        let reason = "the upstream has one URL, so `balance` has no effect";
+        desk.report.warn(balance.place, reason, "give it more `urls`, or leave `balance` out");
+    }
+    Some(match balance.value {
+        value::Balance::LeastRequests => Balance::LeastRequests,
+        value::Balance::RoundRobin => Balance::RoundRobin,
+        value::Balance::Random => Balance::Random,
+    })
+}
+
+fn one(raw: &raw::Upstream, name: &str, desk: &mut Desk<'_>) -> Option<Upstream> {
+    let origins = origins(raw, desk);
     let tls = match &raw.tls {
-        Some(table) => tls(&table.value, origin.as_ref(), desk),
+        Some(table) => tls(&table.value, origins.as_deref(), desk),
         None => Some(UpstreamTls::default()),
     };
+    let balance = balance(raw, origins.as_ref().map_or(0, Vec::len), desk);
     let timeout = raw.timeout.as_ref()?.value.0;
     Some(Upstream {
-        origin: origin?,
+        name: name.to_owned(),
+        origins: origins?,
+        balance: balance?,
         connect_timeout: raw.connect_timeout.as_ref()?.value.0,
         timeout: (!timeout.is_zero()).then_some(timeout),
         idle_timeout: raw.idle_timeout.as_ref()?.value.0,
@@ -201,10 +319,10 @@ fn base_path(path: &str) -> Result<String, UrlFault> {
 
 fn tls(
     raw: &raw::UpstreamTls,
-    origin: Option<&Origin>,
+    origins: Option<&[Origin]>,
     desk: &mut Desk<'_>,
 ) -> Option<UpstreamTls> {
-    if origin.is_some_and(|origin| !origin.https) {
+    if origins.is_some_and(|origins| origins.iter().all(|origin| !origin.https)) {
         let reason = "the upstream is not https, so its `tls` table has no effect";
         desk.report.warn(raw.place, reason, "write https:// in the url, or remove the table");
     }
@@ -256,6 +374,8 @@ fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
 const SCHEMES: [&str; 4] = ["http", "https", "h2c", "unix"];
 const EXAMPLE: &str = "write a URL such as \"http://127.0.0.1:9000\"";
 
+/// Longest name of an upstream.
+const LONGEST_NAME: usize = 64;
 /// RFC 1035 §2.3.4.
 const LONGEST_HOST: usize = 253;
 /// A system's whole collection has some 250 KiB.

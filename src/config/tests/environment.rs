@@ -13,7 +13,8 @@ fn the_environment_wins_over_the_file_and_flags_win_over_both() {
         format!("{SMALL}\n[server]\nlisten = ['127.0.0.1:1', '127.0.0.1:2', '127.0.0.1:3']"),
     );
     let mut sources = Sources { file: Some(file), ..Sources::default() };
-    let port = |sources: &Sources| load(sources).unwrap().settings.upstream.origin.authority;
+    let port =
+        |sources: &Sources| load(sources).unwrap().settings.upstream.origins[0].authority.clone();
     assert_eq!(port(&sources), "127.0.0.1:9000");
     sources.environment = environment(&[("TOLLGATE_UPSTREAM__URL", "http://127.0.0.1:9001")]);
     assert_eq!(port(&sources), "127.0.0.1:9001");

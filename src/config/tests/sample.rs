@@ -33,10 +33,17 @@ fn the_sample_file_names_every_key_there_is() {
     }
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
-        let in_a_list =
-            ["previous_keys.", "next_keys.", "secrets.", "introspection.", "routes.identity."]
-                .iter()
-                .any(|list| path.contains(list));
+        let in_a_list = [
+            "previous_keys.",
+            "next_keys.",
+            "secrets.",
+            "introspection.",
+            "routes.identity.",
+            "rate_limit.",
+        ]
+        .iter()
+        .any(|list| path.contains(list))
+            || path.starts_with("upstreams.") && path != "upstreams.name";
         let path = path.strip_suffix(".*").unwrap_or(&path);
         assert!(in_a_list || named.contains(path), "{path} is not in gateway.toml");
     }
@@ -59,7 +66,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 94] = [
+const CHANGES: &[(&str, &str)] = &[
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -70,6 +77,9 @@ const CHANGES: [(&str, &str); 94] = [
     ("server.max_connections", "1"),
     ("server.drain_timeout", "11"),
     ("upstream.url", "\"http://b\""),
+    ("upstream.urls", "[\"http://b\"]"),
+    ("upstream.balance", "\"random\""),
+    ("upstreams.0.name", "\"b\""),
     ("upstream.connect_timeout", "11"),
     ("upstream.timeout", "11"),
     ("upstream.idle_timeout", "11"),
@@ -137,6 +147,9 @@ const CHANGES: [(&str, &str); 94] = [
     ("access.all_of", "[\"b\"]"),
     ("access.any_of", "[\"b\"]"),
     ("access.mode", "\"report\""),
+    ("access.rate_limit.per", "\"address\""),
+    ("access.rate_limit.requests", "7"),
+    ("access.rate_limit.window", "7"),
     ("routes.0.path", "\"/b\""),
     ("routes.0.host", "\"b\""),
     ("routes.0.methods", "[\"PUT\"]"),
@@ -149,7 +162,12 @@ const CHANGES: [(&str, &str); 94] = [
     ("routes.0.claims.*", "{ b = [\"c\"] }"),
     ("routes.0.when", "\"now > 1\""),
     ("routes.0.mode", "\"report\""),
+    ("routes.0.upstream", "\"a\""),
+    ("routes.0.rewrite", "\"/b\""),
     ("routes.0.identity.headers.*", "{ X-B = \"b\" }"),
+    ("routes.0.rate_limit.per", "\"address\""),
+    ("routes.0.rate_limit.requests", "7"),
+    ("routes.0.rate_limit.window", "7"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("store.url", "\"file:b\""),
@@ -168,7 +186,9 @@ fn every_key_of_the_schema_changes_something() {
         if shortened.iter().any(|list| path.starts_with(list)) {
             continue; // the next test
         }
-        let change = CHANGES.iter().find(|(key, _)| *key == path);
+        let of_upstream = path.strip_prefix("upstreams.0.").map(|key| format!("upstream.{key}"));
+        let known = |path: &str| CHANGES.iter().find(|(key, _)| *key == path);
+        let change = known(&path).or_else(|| known(&of_upstream?));
         let (_, value) = change.unwrap_or_else(|| panic!("no sample value for {path}"));
         let mut changed = base.clone();
         set(&mut changed, path.trim_end_matches(".*"), value);
@@ -218,7 +238,9 @@ fn base() -> toml::Table {
     set(&mut base, "upstream.url", "\"https://a\"");
     let issuer: toml::Table = ISSUER.parse().unwrap();
     base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
-    let routes: toml::Table = "routes = [{ path = \"/a\" }]".parse().unwrap();
+    let routes =
+        "routes = [{ path = \"/a\" }]\nupstreams = [{ name = \"a\", url = \"https://a\" }]";
+    let routes: toml::Table = routes.parse().unwrap();
     base.extend(routes);
     base
 }

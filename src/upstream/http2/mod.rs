@@ -15,12 +15,14 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-pub(super) use exchange::{Answered, Exchange, Failed, accept_of};
+pub(super) use exchange::{Answered, Exchange, accept_of};
 pub use probe::probe;
 
 use super::Failure;
+use super::cluster::Flight;
 use super::exchange::Connection;
 use crate::clock::Clock;
+use crate::config::Origin;
 use crate::dial::{DialError, Dialer};
 use crate::http1::Deadline;
 use crate::net::Stream;
@@ -30,6 +32,8 @@ use link::Link;
 #[derive(Debug)]
 pub(super) struct Multiplex {
     links: RefCell<Vec<Rc<Link>>>,
+    /// Whether HTTP/2 is spoken; over TLS, what the origin has chosen last.
+    spoken: Cell<bool>,
     /// A connection is being opened.
     opening: Cell<bool>,
     /// How often none came of it.
@@ -57,13 +61,16 @@ pub(super) enum Carrier {
 pub(super) struct Lease {
     link: Rc<Link>,
     pool: Rc<Multiplex>,
+    /// What counts the request as in flight.
+    flight: Option<Flight>,
 }
 
 impl Multiplex {
-    /// Connections that nobody uses are closed after `idle_limit`.
-    pub(super) fn new(idle_limit: Duration, clock: Clock) -> Self {
+    /// For this origin. Connections that nobody uses are closed after `idle_limit`.
+    pub(super) fn new(origin: &Origin, idle_limit: Duration, clock: Clock) -> Self {
         Self {
             links: RefCell::default(),
+            spoken: Cell::new(origin.h2c),
             opening: Cell::new(false),
             failures: Cell::new(0),
             waiting: Cell::new(0),
@@ -72,6 +79,11 @@ impl Multiplex {
             idle_limit,
             clock,
         }
+    }
+
+    /// Whether the origin speaks HTTP/2, as far as is known.
+    pub(super) const fn is_spoken(&self) -> bool {
+        self.spoken.get()
     }
 
     /// A stream of a connection that is open, or that `dialer` opens.
@@ -105,7 +117,7 @@ impl Multiplex {
         let links = self.links.borrow();
         let link = links.iter().find(|link| link.has_room())?;
         link.begin();
-        Some(Lease { link: Rc::clone(link), pool: Rc::clone(self) })
+        Some(Lease { link: Rc::clone(link), pool: Rc::clone(self), flight: None })
     }
 
     /// Opens a connection and keeps it; one that turns out to speak HTTP/1.1 is handed out.
@@ -113,6 +125,7 @@ impl Multiplex {
         let opening = Opening::begin(self);
         let stream = dialer.dial_any().await?;
         if !dialer.origin().h2c && !stream.speaks_http2() {
+            self.spoken.set(false);
             opening.succeed();
             return Ok(Some(Connection::new(stream)));
         }
@@ -134,6 +147,7 @@ impl Multiplex {
             Err(DialError::Timeout { authority, limit: dialer.limit() }.into())
         })?;
         self.links.borrow_mut().push(link);
+        self.spoken.set(true);
         Ok(())
     }
 
@@ -168,6 +182,11 @@ impl Multiplex {
 }
 
 impl Lease {
+    /// Counts the request as in flight for as long as it lives.
+    pub(super) fn carry(&mut self, flight: Flight) {
+        self.flight = Some(flight);
+    }
+
     /// Whether the peer takes extended CONNECT (RFC 8441 §3).
     pub(super) fn takes_tunnels(&self) -> bool {
         self.link.takes_tunnels()

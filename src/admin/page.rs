@@ -42,7 +42,15 @@ const FILES: &[File] = &[
     File { path: "/", kind: HTML, text: include_str!("page/index.html") },
     File { path: "/favicon.svg", kind: SVG, text: include_str!("page/favicon.svg") },
     File { path: "/page.css", kind: CSS, text: include_str!("page/page.css") },
+    File { path: "/alerts.js", kind: JS, text: include_str!("page/alerts.js") },
+    File { path: "/dom.js", kind: JS, text: include_str!("page/dom.js") },
+    File { path: "/format.js", kind: JS, text: include_str!("page/format.js") },
     File { path: "/page.js", kind: JS, text: include_str!("page/page.js") },
+    File { path: "/plot.js", kind: JS, text: include_str!("page/plot.js") },
+    File { path: "/tables.js", kind: JS, text: include_str!("page/tables.js") },
+    File { path: "/theme.js", kind: JS, text: include_str!("page/theme.js") },
+    File { path: "/traffic.js", kind: JS, text: include_str!("page/traffic.js") },
+    File { path: "/words.js", kind: JS, text: include_str!("page/words.js") },
 ];
 
 /// With every one of them. Nothing is loaded from elsewhere and nothing is sent elsewhere; no script or style stands
@@ -92,6 +100,20 @@ mod tests {
             }
         }
         assert!(named >= 3, "{page}");
+    }
+
+    #[test]
+    fn every_module_that_is_imported_is_served() {
+        let mut imported = 0;
+        for file in FILES.iter().filter(|file| file.kind == JS) {
+            for (at, _) in file.text.match_indices("from \"./") {
+                let rest = &file.text[at + "from \".".len()..];
+                let path = &rest[..rest.find('"').unwrap()];
+                assert!(answer(&Method::GET, path).is_some(), "{path} in {}", file.path);
+                imported += 1;
+            }
+        }
+        assert!(imported >= FILES.len() - 5, "{imported}");
     }
 
     #[test]

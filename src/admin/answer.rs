@@ -1,0 +1,64 @@
+//! What is answered to whom: the paths of the admin listener, and the fields that every answer bears.
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+
+use super::facts::Facts;
+use super::{page, status};
+
+/// The answer to one request. Nothing that is asked here changes anything.
+pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    if let Some(response) = page::answer(request.method(), path) {
+        return response;
+    }
+    let known = matches!(path, LIVE | READY | STATUS);
+    if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match path {
+        LIVE => text(StatusCode::OK, "live"),
+        READY => match facts.not_ready() {
+            None => text(StatusCode::OK, "ready"),
+            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+        },
+        STATUS => data("application/json", status::document(facts).to_string()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /, /health/live, /health/ready, /metrics and /api/status",
+        ),
+    }
+}
+
+fn text(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
+    let mut response = data("text/plain; charset=utf-8", format!("{words}\n"));
+    *response.status_mut() = status;
+    response
+}
+
+/// What is true now and must not be kept.
+fn data(kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    let fields = response.headers_mut();
+    for (name, value) in FIELDS {
+        fields.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+const LIVE: &str = "/health/live";
+const READY: &str = "/health/ready";
+const STATUS: &str = "/api/status";
+/// So that a browser makes nothing of an answer but what it is.
+const FIELDS: &[(&str, &str)] = &[
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("cross-origin-resource-policy", "same-origin"),
+];

@@ -1,0 +1,15 @@
+//! The admin listener: what an operator asks of a gateway that runs. A thread of its own, so that it answers whatever the
+//! workers are busy with: it reads their numbers and waits for none of them.
+//!
+//! [`Facts`] is all that it knows; the server keeps it up. Nothing that is asked here changes anything, and no secret is
+//! within reach: there are settings, but what is made of them names what it tells, one by one.
+
+mod answer;
+mod facts;
+mod history;
+mod page;
+mod serve;
+mod status;
+
+pub use facts::{Facts, ReloadReport, Reloaded};
+pub use serve::start;

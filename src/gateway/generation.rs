@@ -1,0 +1,132 @@
+//! What one configuration makes, for all workers: each builds its own [`super::Gateway`] of it. A reload makes the next
+//! one, and what outlives it is handed on: the store, and whatever belongs to something that has not changed.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::dial::TlsSetupError;
+use crate::issuers::Issuers;
+use crate::limit::Limits;
+use crate::store::{MemoryStore, Store};
+use crate::token::{self, TokenService};
+use crate::upstream::Origins;
+
+/// A configuration, set up. Whatever can fail has been done: a worker that is told of it only builds.
+#[derive(Debug)]
+pub struct Generation {
+    number: u64,
+    pub(super) settings: Arc<Settings>,
+    pub(super) tokens: Option<Arc<TokenService>>,
+    pub(super) issuers: Arc<Issuers>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) origins: Origins,
+    pub(super) limits: Arc<Limits>,
+    pub(super) clock: Clock,
+}
+
+/// Why a configuration that was judged cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// TLS towards the upstream cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsSetupError),
+    /// The token service cannot be set up.
+    #[error(transparent)]
+    Tokens(#[from] token::StartError),
+    /// The thread that asks other issuers cannot be had.
+    #[error("the thread for other issuers cannot be started: {0}")]
+    Issuers(#[source] io::Error),
+}
+
+impl Generation {
+    /// The first one.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn first(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Result<Arc<Self>, SetupError> {
+        let issuers = Issuers::start(&settings, &clock, None).map_err(SetupError::Issuers)?;
+        Self::build(settings, issuers, store, clock, None)
+    }
+
+    /// One that asks nobody and keeps nothing: to look at what `settings` would do.
+    ///
+    /// # Errors
+    /// [`SetupError`]
+    pub fn offline(settings: Settings, clock: Clock) -> Result<Arc<Self>, SetupError> {
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        Self::build(settings, Arc::default(), store, clock, None)
+    }
+
+    /// The one after this, with everything that stays what it was.
+    ///
+    /// # Errors
+    /// [`SetupError`]; this one is as good as before then.
+    pub fn next(&self, settings: Settings) -> Result<Arc<Self>, SetupError> {
+        let issuers = Issuers::start(&settings, &self.clock, Some(&self.issuers))
+            .map_err(SetupError::Issuers)?;
+        Self::build(settings, issuers, Arc::clone(&self.store), self.clock.clone(), Some(self))
+    }
+
+    fn build(
+        settings: Settings,
+        issuers: Arc<Issuers>,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        previous: Option<&Self>,
+    ) -> Result<Arc<Self>, SetupError> {
+        let tokens = TokenService::new(
+            &settings,
+            Arc::clone(&store),
+            clock.clone(),
+            previous.and_then(|previous| previous.tokens.as_deref()),
+        )?;
+        let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
+        let limits = previous.map(|previous| Arc::clone(&previous.limits));
+        Ok(Arc::new(Self {
+            number: previous.map_or(1, |previous| previous.number + 1),
+            settings: Arc::new(settings),
+            tokens,
+            issuers,
+            store,
+            origins,
+            limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
+            clock,
+        }))
+    }
+
+    /// Counts from 1.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The issuers of the configuration, as they are reached.
+    #[must_use]
+    pub const fn issuers(&self) -> &Arc<Issuers> {
+        &self.issuers
+    }
+
+    /// The origins of every upstream, as they are reached.
+    #[must_use]
+    pub const fn origins(&self) -> &Origins {
+        &self.origins
+    }
+
+    /// Where records are kept.
+    #[must_use]
+    pub const fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+}

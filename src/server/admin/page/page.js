@@ -1,1 +1,0 @@
-// Draws what /api/status says.
