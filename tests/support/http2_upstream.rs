@@ -92,6 +92,7 @@ impl Polite {
             local.block_on(&runtime, async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
                 while let Ok((stream, _)) = listener.accept().await {
+                    stream.set_nodelay(true).unwrap();
                     let number = counted.fetch_add(1, Ordering::SeqCst);
                     let (builder, noted, handle) =
                         (builder.clone(), Arc::clone(&noted), Arc::clone(&handle));
@@ -314,13 +315,21 @@ impl Frames {
 
     /// Reads a request to the end of its body, and yields its stream.
     pub fn request(&mut self) -> Option<u32> {
+        self.request_with_body().map(|(stream, _)| stream)
+    }
+
+    /// The same, and the body.
+    pub fn request_with_body(&mut self) -> Option<(u32, Vec<u8>)> {
         let head = self.wait_for(kind::HEADERS)?;
-        let mut ended = head.flags & END_STREAM != 0;
+        let (mut ended, mut body) = (head.flags & END_STREAM != 0, Vec::new());
         while !ended {
             let frame = self.next()?;
-            ended = frame.stream == head.stream && frame.flags & END_STREAM != 0;
+            if frame.stream == head.stream {
+                ended = frame.flags & END_STREAM != 0;
+                body.extend(frame.payload);
+            }
         }
-        Some(head.stream)
+        Some((head.stream, body))
     }
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
@@ -387,42 +396,4 @@ pub fn raw_block(fields: &[(&str, &str)]) -> Vec<u8> {
         }
     }
     block
-}
-
-/// Carries bytes to `upstream` and back, and closes a connection on which nothing moved for `silence`.
-pub fn closing_relay(upstream: SocketAddr, silence: std::time::Duration) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for mut near in listener.incoming().map_while(Result::ok) {
-            let mut far = TcpStream::connect(upstream).unwrap();
-            for stream in [&near, &far] {
-                stream.set_nodelay(true).unwrap();
-                stream.set_nonblocking(true).unwrap();
-            }
-            std::thread::spawn(move || {
-                let mut moved = std::time::Instant::now();
-                let mut piece = [0; 16384];
-                while moved.elapsed() < silence {
-                    for towards_far in [true, false] {
-                        let (from, to) = match towards_far {
-                            true => (&mut near, &mut far),
-                            false => (&mut far, &mut near),
-                        };
-                        match from.read(&mut piece) {
-                            Ok(0) => return,
-                            Ok(length) if to.write_all(&piece[..length]).is_ok() => {
-                                moved = std::time::Instant::now();
-                            }
-                            Ok(_) => return,
-                            Err(fault) if fault.kind() == std::io::ErrorKind::WouldBlock => {}
-                            Err(_) => return,
-                        }
-                    }
-                    std::thread::sleep(std::time::Duration::from_micros(100)); // between two looks
-                }
-            });
-        }
-    });
-    address
 }
