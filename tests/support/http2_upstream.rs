@@ -47,6 +47,9 @@ pub struct Exchange {
     seen: Arc<Mutex<Vec<Asked>>>,
 }
 
+/// A head, a body, trailers.
+pub type Reply = (Response<()>, Vec<u8>, Option<HeaderMap>);
+
 type Handling = Pin<Box<dyn Future<Output = ()>>>;
 
 /// An upstream that keeps the rules.
@@ -58,9 +61,7 @@ pub struct Polite {
 
 impl Polite {
     /// Takes every request whole, notes it, and answers with what `answer` makes of it: a head, a body, trailers.
-    pub fn answering(
-        answer: impl Fn(&Asked) -> (Response<()>, Vec<u8>, Option<HeaderMap>) + Send + Sync + 'static,
-    ) -> Self {
+    pub fn answering(answer: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let answer = Arc::new(answer);
         Self::handling(Builder::new(), move |exchange| {
             let answer = Arc::clone(&answer);
@@ -171,10 +172,7 @@ impl Exchange {
         asked
     }
 
-    async fn answer_with(
-        mut self,
-        answer: &(dyn Fn(&Asked) -> (Response<()>, Vec<u8>, Option<HeaderMap>)),
-    ) {
+    async fn answer_with(mut self, answer: &dyn Fn(&Asked) -> Reply) {
         let asked = self.take_whole().await;
         if !asked.complete {
             return;
