@@ -5,8 +5,9 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 
+use super::exposition::Format;
 use super::facts::Facts;
-use super::{page, status};
+use super::{metrics, page, status};
 
 /// The answer to one request. Nothing that is asked here changes anything.
 pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<Bytes>> {
@@ -14,7 +15,7 @@ pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<By
     if let Some(response) = page::answer(request.method(), path) {
         return response;
     }
-    let known = matches!(path, LIVE | READY | STATUS);
+    let known = matches!(path, LIVE | READY | STATUS | METRICS);
     if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -26,6 +27,10 @@ pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<By
             None => text(StatusCode::OK, "ready"),
             Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
         },
+        METRICS => {
+            let format = Format::asked(request.headers());
+            data(format.content_type(), metrics::document(facts, format))
+        }
         STATUS => data("application/json", status::document(facts).to_string()),
         _ => text(
             StatusCode::NOT_FOUND,
@@ -54,6 +59,7 @@ fn data(kind: &'static str, body: String) -> Response<Full<Bytes>> {
 const LIVE: &str = "/health/live";
 const READY: &str = "/health/ready";
 const STATUS: &str = "/api/status";
+const METRICS: &str = "/metrics";
 /// So that a browser makes nothing of an answer but what it is.
 const FIELDS: &[(&str, &str)] = &[
     ("cache-control", "no-store"),

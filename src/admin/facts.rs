@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::config::Issuer;
 use crate::gateway::Generation;
 use crate::issuers::Standing;
-use crate::observe::{Metrics, Reading};
+use crate::observe::{LogSink, Metrics, Reading};
 
 /// All that is known, for as long as the gateway lives.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub struct Facts {
     in_force: Arc<ArcSwap<Generation>>,
     reloads: Arc<Mutex<Reloaded>>,
     workers: Mutex<Vec<Arc<Metrics>>>,
+    log: Option<LogSink>,
     pub(super) history: Mutex<History>,
 }
 
@@ -74,6 +75,7 @@ impl Facts {
             in_force,
             reloads,
             workers: Mutex::default(),
+            log: None,
             history: Mutex::default(),
         }
     }
@@ -82,6 +84,16 @@ impl Facts {
     #[must_use]
     pub fn with_connections(self, open: Arc<AtomicUsize>, most: Arc<AtomicUsize>) -> Self {
         Self { open, max_connections: most, ..self }
+    }
+
+    /// With this log, of which it is told what was lost.
+    #[must_use]
+    pub fn with_log(self, log: Option<LogSink>) -> Self {
+        Self { log, ..self }
+    }
+
+    pub(super) fn log_lines_dropped(&self) -> u64 {
+        self.log.as_ref().map_or(0, LogSink::lines_dropped)
     }
 
     /// The configuration that is in force.

@@ -5,9 +5,13 @@
 //! within reach: there are settings, but what is made of them names what it tells, one by one.
 
 mod answer;
+mod expiry;
+mod exposition;
 mod facts;
 mod history;
+mod metrics;
 mod page;
+mod process;
 mod serve;
 mod status;
 

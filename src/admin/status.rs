@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::expiry::{Level, endings};
 use super::facts::{Facts, lock, standings};
 use super::history::STEP_SECONDS;
 use crate::config::{Policy, Protect, Route, StoreUrl};
 use crate::gateway::Generation;
+use crate::issuers::State;
 use crate::keys::VerifyingKey;
 use crate::observe::{BOUNDS_US, Gauge, Latencies, Metrics, Reading, RouteReading};
 
@@ -37,9 +39,67 @@ pub(super) fn document(facts: &Facts) -> Value {
         "caches": caches(&current, &workers, now),
         "store": store(&current),
         "refusals": Metrics::latest_refusals(&workers),
-        "expiry": [],
-        "warnings": [],
+        "expiry": endings(current.settings(), now),
+        "warnings": warnings(facts, &current, &workers, now),
     })
+}
+
+/// What an operator should look at, the worst first.
+fn warnings(facts: &Facts, current: &Generation, workers: &[Arc<Metrics>], now: u64) -> Vec<Value> {
+    let mut all: Vec<(Level, String)> = Vec::new();
+    if let Some(reason) = facts.not_ready() {
+        all.push((Level::Critical, format!("not ready: {reason}")));
+    }
+    if let Some(last) = facts.reloads().last.filter(|last| !last.ok) {
+        let faults = last.faults.len();
+        let text =
+            format!("the last reload was not applied: {faults} faults; what was in force still is");
+        all.push((Level::Critical, text));
+    }
+    for (issuer, standing) in standings(current, now) {
+        let name = &issuer.name;
+        match standing.state {
+            State::Failing => {
+                all.push((
+                    Level::Critical,
+                    format!("the issuer {name} cannot be asked: its tokens are refused"),
+                ));
+            }
+            State::Stale => {
+                all.push((
+                    Level::Warning,
+                    format!("the issuer {name} cannot be asked: its last keys are used"),
+                ));
+            }
+            State::Fresh | State::Waiting | State::Fixed => {}
+        }
+    }
+    for ending in endings(current.settings(), now) {
+        let (what, name) = (ending.what, &ending.name);
+        let text = match ending.not_after.saturating_sub(now) / DAY {
+            _ if ending.not_after <= now => format!("the {what} of {name} has expired"),
+            0 => format!("the {what} of {name} expires today"),
+            days => format!("the {what} of {name} expires in {days} days"),
+        };
+        all.push((ending.level, text));
+    }
+    let panics: u64 = workers.iter().map(|worker| worker.counters.panics.get()).sum();
+    if panics > 0 {
+        all.push((
+            Level::Warning,
+            format!("{panics} requests met a defect of tollgate: see the log"),
+        ));
+    }
+    let lost = facts.log_lines_dropped();
+    if lost > 0 {
+        all.push((
+            Level::Warning,
+            format!("{lost} lines of the log were lost: its reader is too slow"),
+        ));
+    }
+    all.retain(|(level, _)| *level > Level::Ok);
+    all.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
+    all.into_iter().map(|(level, text)| json!({ "level": level, "text": text })).collect()
 }
 
 fn configuration(facts: &Facts, current: &Generation) -> Value {
@@ -279,6 +339,7 @@ fn store(current: &Generation) -> Value {
     json!({ "url": url, "records": current.store().records() })
 }
 
+const DAY: u64 = 24 * 60 * 60;
 /// The route of requests for which there is no other.
 const DEFAULT: &str = "default";
 /// The outcome of a request that got its token.

@@ -10,7 +10,10 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct LogSink {
     queue: SyncSender<Message>,
+    /// Bytes that were lost since the log last said so.
     dropped: Arc<AtomicU64>,
+    /// Lines that were lost, ever.
+    lines_dropped: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -49,15 +52,26 @@ impl LogSink {
                 }
             }
         })?;
-        Ok(Self { queue, dropped })
+        Ok(Self { queue, dropped, lines_dropped: Arc::default() })
     }
 
     /// Hands over a block of whole lines; drops and counts it when the writer is too far behind.
     pub fn send(&self, block: Vec<u8>) {
-        let length = block.len() as u64;
-        if self.queue.try_send(Message::Lines(block)).is_err() {
-            self.dropped.fetch_add(length, Ordering::Relaxed);
+        let refused = match self.queue.try_send(Message::Lines(block)) {
+            Ok(()) => return,
+            Err(TrySendError::Full(refused) | TrySendError::Disconnected(refused)) => refused,
+        };
+        if let Message::Lines(block) = refused {
+            let lines = memchr::memchr_iter(b'\n', &block).count() as u64;
+            self.dropped.fetch_add(block.len() as u64, Ordering::Relaxed);
+            self.lines_dropped.fetch_add(lines, Ordering::Relaxed);
         }
+    }
+
+    /// How many lines were lost so far.
+    #[must_use]
+    pub fn lines_dropped(&self) -> u64 {
+        self.lines_dropped.load(Ordering::Relaxed)
     }
 
     /// Waits until everything handed over so far is written, at most for `limit`. For the end of the program.
@@ -119,6 +133,7 @@ mod tests {
         sink.flush(Duration::from_secs(20));
         let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
         assert!(text.contains("were dropped"), "{text}");
+        assert!(sink.lines_dropped() >= MAX_BLOCKS as u64 - 1);
         assert!(text.lines().filter(|line| *line == "line").count() <= MAX_BLOCKS + 1);
     }
 }

@@ -144,7 +144,8 @@ pub fn start(
     let reloads = Reloads::new(&clock);
     let in_force = Arc::new(ArcSwap::new(Arc::clone(&generation)));
     let facts = Facts::new(clock.clone(), Arc::clone(&in_force), reloads.shared())
-        .with_connections(Arc::clone(&open), Arc::clone(&max_connections));
+        .with_connections(Arc::clone(&open), Arc::clone(&max_connections))
+        .with_log(log.clone());
     let shared = Arc::new(Shared {
         reloads,
         generation: in_force,
