@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use h2::server::Builder;
 use http::{HeaderMap, HeaderName, HeaderValue, Response};
-use support::http2_upstream::{
-    Asked, END_HEADERS, END_STREAM, Polite, RawFrame, Rude, kind, raw_block, send_all,
-};
+use support::http2 as kind;
+use support::http2::{END_HEADERS, END_STREAM, Frame, block};
+use support::http2_upstream::{Asked, Polite, Rude, send_all};
 use support::process::Process;
 use support::{Answer, Gateway, bearer, eventually, find, get, post, toml, with_body};
 
@@ -658,12 +658,12 @@ fn malformed_heads_and_trailers_are_never_passed_on() {
 #[test]
 fn heads_without_an_end_or_beyond_all_measure_are_502() {
     // an endless row of CONTINUATION, each with a byte and then with none
-    for piece in [&raw_block(&[("x-a", "bbbbbbbbbbbbbbbbbbbbbbbbbbbb")])[..], b""] {
+    for piece in [&block(&[("x-a", "bbbbbbbbbbbbbbbbbbbbbbbbbbbb")])[..], b""] {
         let piece = piece.to_vec();
         let upstream = Rude::scripted(move |mut frames| {
             frames.begin(&[]);
             let Some(stream) = frames.request() else { return };
-            frames.send(kind::HEADERS, 0, stream, &raw_block(&[(":status", "200")]));
+            frames.send(kind::HEADERS, 0, stream, &block(&[(":status", "200")]));
             for _ in 0..200_000 {
                 if !frames.send(kind::CONTINUATION, 0, stream, &piece) {
                     return;
@@ -679,12 +679,12 @@ fn heads_without_an_end_or_beyond_all_measure_are_502() {
         frames.begin(&[]);
         while let Some(stream) = frames.request() {
             let value = "v".repeat(15_000);
-            let block = raw_block(&[("x-a", &value)]);
-            frames.send(kind::HEADERS, 0, stream, &raw_block(&[(":status", "200")]));
+            let block = block(&[("x-a", &value)]);
+            frames.send(kind::HEADERS, 0, stream, &block(&[(":status", "200")]));
             for _ in 0..20 {
                 frames.send(kind::CONTINUATION, 0, stream, &block);
             }
-            frames.send(kind::CONTINUATION, END_HEADERS, stream, &raw_block(&[("x-b", "c")]));
+            frames.send(kind::CONTINUATION, END_HEADERS, stream, &block(&[("x-b", "c")]));
         }
     });
     let answer = with(upstream.address, "retries = 0").ask(get("/"));
@@ -827,7 +827,7 @@ fn a_client_that_goes_away_cancels_its_stream_within_a_second() {
                 frames.headers(stream, 0, &[(":status", "200")]);
                 frames.data(stream, 0, b"half");
             }
-            let RawFrame { payload, .. } = frames.wait_for(kind::RST_STREAM).unwrap();
+            let Frame { payload, .. } = frames.wait_for(kind::RST_STREAM).unwrap();
             told.lock().unwrap().send((Instant::now(), Some(payload))).unwrap();
         }
     });
@@ -870,7 +870,7 @@ fn a_body_that_breaks_off_is_never_ended_for_the_upstream() {
     client.send(request);
     client.close_sending();
     let seen = frames_seen.recv_timeout(support::PATIENCE).unwrap();
-    let ended = |frame: &RawFrame| {
+    let ended = |frame: &Frame| {
         matches!(frame.kind, kind::DATA | kind::HEADERS) && frame.flags & END_STREAM != 0
     };
     assert!(!seen.iter().any(ended), "the body looked whole");

@@ -2,6 +2,7 @@
 
 mod answer;
 mod connection;
+mod http2;
 mod limits;
 mod listener;
 mod panics;

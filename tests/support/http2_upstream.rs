@@ -11,6 +11,8 @@ use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
 use http::{HeaderMap, Request, Response};
 
+use super::http2 as kind;
+use super::http2::{ACK, END_HEADERS, END_STREAM, Frame, block, frame};
 use super::{PATIENCE, eventually};
 
 /// A request as the upstream got it.
@@ -204,30 +206,6 @@ pub async fn send_all(send: &mut h2::SendStream<Bytes>, mut body: Bytes, ends: b
     !ends || send.send_data(Bytes::new(), true).is_ok()
 }
 
-/// One frame.
-#[derive(Clone, Debug)]
-pub struct RawFrame {
-    pub kind: u8,
-    pub flags: u8,
-    pub stream: u32,
-    pub payload: Vec<u8>,
-}
-
-pub mod kind {
-    pub const DATA: u8 = 0;
-    pub const HEADERS: u8 = 1;
-    pub const RST_STREAM: u8 = 3;
-    pub const SETTINGS: u8 = 4;
-    pub const PING: u8 = 6;
-    pub const GOAWAY: u8 = 7;
-    pub const WINDOW_UPDATE: u8 = 8;
-    pub const CONTINUATION: u8 = 9;
-}
-
-pub const END_STREAM: u8 = 1;
-pub const ACK: u8 = 1;
-pub const END_HEADERS: u8 = 4;
-
 /// An upstream that does with each connection, frame by frame, whatever `script` does.
 pub struct Rude {
     pub address: SocketAddr,
@@ -281,7 +259,7 @@ impl Frames {
     }
 
     /// The next frame; SETTINGS are acknowledged on the way. `None` at the end of the connection.
-    pub fn next(&mut self) -> Option<RawFrame> {
+    pub fn next(&mut self) -> Option<Frame> {
         loop {
             let mut head = [0; 9];
             self.stream.read_exact(&mut head).ok()?;
@@ -289,7 +267,7 @@ impl Frames {
             let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
             let mut payload = vec![0; length];
             self.stream.read_exact(&mut payload).ok()?;
-            let frame = RawFrame { kind: head[3], flags: head[4], stream, payload };
+            let frame = Frame { kind: head[3], flags: head[4], stream, payload };
             if frame.kind == kind::SETTINGS && frame.flags & ACK == 0 {
                 self.send(kind::SETTINGS, ACK, 0, &[]);
                 continue;
@@ -302,7 +280,7 @@ impl Frames {
     }
 
     /// The next frame of this kind.
-    pub fn wait_for(&mut self, kind: u8) -> Option<RawFrame> {
+    pub fn wait_for(&mut self, kind: u8) -> Option<Frame> {
         loop {
             let frame = self.next()?;
             if frame.kind == kind {
@@ -331,11 +309,11 @@ impl Frames {
     }
 
     pub fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> bool {
-        self.stream.write_all(&raw_frame(kind, flags, stream, payload)).is_ok()
+        self.stream.write_all(&frame(kind, flags, stream, payload)).is_ok()
     }
 
     pub fn headers(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) -> bool {
-        self.send(kind::HEADERS, END_HEADERS | flags, stream, &raw_block(fields))
+        self.send(kind::HEADERS, END_HEADERS | flags, stream, &block(fields))
     }
 
     pub fn data(&mut self, stream: u32, flags: u8, piece: &[u8]) -> bool {
@@ -363,35 +341,4 @@ impl Frames {
             self.hello(stream);
         }
     }
-}
-
-pub fn raw_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend_from_slice(&stream.to_be_bytes());
-    frame.extend_from_slice(payload);
-    frame
-}
-
-/// A header block without compression: literals that are not indexed.
-pub fn raw_block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name.as_bytes(), value.as_bytes()] {
-            match text.len().checked_sub(127) {
-                None => block.push(text.len() as u8),
-                Some(mut rest) => {
-                    block.push(127);
-                    while rest >= 128 {
-                        block.push((rest % 128) as u8 | 128);
-                        rest /= 128;
-                    }
-                    block.push(rest as u8);
-                }
-            }
-            block.extend_from_slice(text);
-        }
-    }
-    block
 }
