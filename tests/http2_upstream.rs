@@ -679,10 +679,10 @@ fn heads_without_an_end_or_beyond_all_measure_are_502() {
         frames.begin(&[]);
         while let Some(stream) = frames.request() {
             let value = "v".repeat(15_000);
-            let block = block(&[("x-a", &value)]);
+            let long = block(&[("x-a", &value)]);
             frames.send(kind::HEADERS, 0, stream, &block(&[(":status", "200")]));
             for _ in 0..20 {
-                frames.send(kind::CONTINUATION, 0, stream, &block);
+                frames.send(kind::CONTINUATION, 0, stream, &long);
             }
             frames.send(kind::CONTINUATION, END_HEADERS, stream, &block(&[("x-b", "c")]));
         }
