@@ -760,7 +760,7 @@ fn an_upstream_that_allows_no_stream_is_503_at_the_connect_timeout() {
         while frames.next().is_some() {}
     });
     let gateway = with(upstream.address, "connect_timeout = \"2s\"");
-    is_problem(&gateway.ask(get("/")), 503, "upstream_streams");
+    is_problem(&gateway.ask(get("/")), 503, "upstream_saturated");
 }
 
 #[test]

@@ -22,7 +22,8 @@ use crate::http1::Deadline;
 use crate::message::{self, Body};
 use crate::net::{Http2Stream, Stream};
 use crate::upstream::exchange::{Limits, MAX_INTERIM};
-use crate::upstream::{Failure, after};
+use crate::upstream::failure::Trouble;
+use crate::upstream::{Failure, after, says_it_failed};
 
 /// A request that is about to be sent over a stream.
 pub(in crate::upstream) struct Exchange<'a> {
@@ -100,6 +101,9 @@ impl Exchange<'_> {
                 return Err(Failed { failure, body: upload.into_untouched() });
             }
         };
+        if says_it_failed(parts.status) {
+            lease.failed(Trouble::Gateway);
+        }
         let length = declared_length(&parts.headers);
         let (status, headers) = (parts.status, parts.headers);
         if is_tunnel && status.is_success() {
@@ -115,7 +119,10 @@ impl Exchange<'_> {
                 let times = (limits, clock.clone());
                 receive(recv, upload, length, request.version, timer, times, lease).await
             }
-            false => Body::Empty,
+            false => {
+                lease.succeeded();
+                Body::Empty
+            }
         };
         Ok(Answered { status, headers, body, tunnel: None, length })
     }
@@ -206,6 +213,7 @@ async fn receive(
     lease: Lease,
 ) -> Body {
     if recv.is_end_stream() {
+        lease.succeeded();
         lease.pool.keep_timer(timer);
         return Body::Empty;
     }
@@ -214,6 +222,7 @@ async fn receive(
         Poll::Ready(Some(Ok(piece))) => {
             let _ = recv.flow_control().release_capacity(piece.len());
             if recv.is_end_stream() {
+                lease.succeeded();
                 lease.pool.keep_timer(timer);
                 return Body::from(piece);
             }

@@ -19,6 +19,7 @@ use super::exchange::failure_of;
 use crate::clock::Clock;
 use crate::http1::Deadline;
 use crate::upstream::Failure;
+use crate::upstream::gate::Place;
 
 /// A connection, as its requests see it.
 #[derive(Debug)]
@@ -44,12 +45,15 @@ struct State {
     over: Cell<bool>,
     /// Why it ended.
     fault: RefCell<Option<h2::Error>>,
+    /// Its place among the connections that the origin may have.
+    _place: Option<Place>,
 }
 
 impl Link {
     /// Begins to speak HTTP/2, and waits until the peer has sent its SETTINGS.
     pub(super) async fn open(
         stream: crate::net::Stream,
+        place: Option<Place>,
         pool: &Rc<Multiplex>,
         clock: &Clock,
     ) -> Result<Rc<Self>, Failure> {
@@ -61,6 +65,7 @@ impl Link {
             busy: Cell::new(false),
             over: Cell::new(false),
             fault: RefCell::new(None),
+            _place: place,
         });
         let (handle, connection) =
             builder().handshake(Wire(Rc::clone(&state))).await.map_err(failure_of)?;

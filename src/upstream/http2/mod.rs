@@ -14,13 +14,16 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 pub(super) use exchange::{Answered, Exchange, accept_of};
-pub use probe::probe;
+pub(super) use probe::probe;
 
 use super::Failure;
 use super::cluster::Flight;
 use super::exchange::Connection;
+use super::failure::Trouble;
+use super::gate::{Gate, Place};
 use crate::clock::Clock;
 use crate::config::Origin;
 use crate::dial::{DialError, Dialer};
@@ -86,13 +89,17 @@ impl Multiplex {
         self.spoken.get()
     }
 
-    /// A stream of a connection that is open, or that `dialer` opens.
+    /// A stream of a connection that is open, or that `dialer` opens. `gate` limits the connections, where it is.
     ///
     /// # Errors
     /// When no connection comes about, or no stream gets free while one could have been opened.
-    pub(super) async fn carrier(self: &Rc<Self>, dialer: &Dialer) -> Result<Carrier, Failure> {
+    pub(super) async fn carrier(
+        self: &Rc<Self>,
+        dialer: &Dialer,
+        gate: Option<&Gate>,
+    ) -> Result<Carrier, Failure> {
         let failures = self.failures.get();
-        let until = tokio::time::Instant::from_std(self.clock.monotonic() + dialer.limit());
+        let until = Instant::from_std(self.clock.monotonic() + dialer.limit());
         loop {
             if let Some(lease) = self.take() {
                 return Ok(Carrier::Stream(lease));
@@ -100,16 +107,35 @@ impl Multiplex {
             // many that come at once wait for one connection; once that has failed, each sees for itself
             let is_first = !self.opening.get() || self.failures.get() != failures;
             if is_first && self.links.borrow().len() < MAX_CONNECTIONS {
-                if let Some(connection) = self.open(dialer).await? {
-                    return Ok(Carrier::Connection(connection));
+                let place = gate.map(Gate::try_take);
+                if !matches!(place, Some(None)) {
+                    if let Some(connection) = self.open(dialer, place.flatten()).await? {
+                        return Ok(Carrier::Connection(connection));
+                    }
+                    continue;
                 }
-                continue;
             }
-            let Some(_place) = Waiting::begin(self) else { return Err(Failure::NoStream) };
-            if tokio::time::timeout_at(until, self.room.notified()).await.is_err() {
-                return Err(Failure::NoStream);
-            }
+            self.wait(gate, until).await?;
         }
+    }
+
+    /// Waits until a stream may be free, or one more connection may be made.
+    async fn wait(&self, gate: Option<&Gate>, until: Instant) -> Result<(), Failure> {
+        let _here = Waiting::begin(self).ok_or(Failure::Saturated)?;
+        let soon = async {
+            match gate {
+                None => self.room.notified().await,
+                Some(gate) => {
+                    let Some(_waiting) = gate.wait() else { return Err(Failure::Saturated) };
+                    tokio::select! {
+                        () = self.room.notified() => {}
+                        _ = gate.take(), if gate.is_full() => {}
+                    }
+                }
+            }
+            Ok(())
+        };
+        tokio::time::timeout_at(until, soon).await.unwrap_or(Err(Failure::Saturated))
     }
 
     /// A stream of a connection that is open.
@@ -121,15 +147,19 @@ impl Multiplex {
     }
 
     /// Opens a connection and keeps it; one that turns out to speak HTTP/1.1 is handed out.
-    async fn open(self: &Rc<Self>, dialer: &Dialer) -> Result<Option<Box<Connection>>, Failure> {
+    async fn open(
+        self: &Rc<Self>,
+        dialer: &Dialer,
+        place: Option<Place>,
+    ) -> Result<Option<Box<Connection>>, Failure> {
         let opening = Opening::begin(self);
         let stream = dialer.dial_any().await?;
         if !dialer.origin().h2c && !stream.speaks_http2() {
             self.spoken.set(false);
             opening.succeed();
-            return Ok(Some(Connection::new(stream)));
+            return Ok(Some(Connection::new(stream, place)));
         }
-        self.adopt(stream, dialer).await?;
+        self.adopt(stream, place, dialer).await?;
         opening.succeed();
         Ok(None)
     }
@@ -138,11 +168,11 @@ impl Multiplex {
     pub(super) async fn adopt(
         self: &Rc<Self>,
         stream: Stream,
+        place: Option<Place>,
         dialer: &Dialer,
     ) -> Result<(), Failure> {
-        let opened =
-            tokio::time::timeout(dialer.limit(), Link::open(stream, self, &self.clock)).await;
-        let link = opened.unwrap_or_else(|_| {
+        let opened = Link::open(stream, place, self, &self.clock);
+        let link = tokio::time::timeout(dialer.limit(), opened).await.unwrap_or_else(|_| {
             let authority = dialer.origin().authority.clone();
             Err(DialError::Timeout { authority, limit: dialer.limit() }.into())
         })?;
@@ -182,6 +212,20 @@ impl Multiplex {
 }
 
 impl Lease {
+    /// The answer came to its end.
+    fn succeeded(&self) {
+        if let Some(flight) = &self.flight {
+            flight.succeeded();
+        }
+    }
+
+    /// The origin failed the request once its answer had begun.
+    fn failed(&self, trouble: Trouble) {
+        if let Some(flight) = &self.flight {
+            flight.failed(trouble, self.pool.clock.monotonic());
+        }
+    }
+
     /// Counts the request as in flight for as long as it lives.
     pub(super) fn carry(&mut self, flight: Flight) {
         self.flight = Some(flight);

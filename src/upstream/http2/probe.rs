@@ -4,7 +4,9 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::Poll;
 
-use http::{Request, StatusCode};
+use http::header::{ACCEPT, HeaderValue, USER_AGENT};
+use http::uri::{Scheme, Uri};
+use http::{Request, Version};
 
 use super::exchange::failure_of;
 use super::link::builder;
@@ -15,7 +17,18 @@ use crate::upstream::Failure;
 ///
 /// # Errors
 /// When no answer comes.
-pub async fn probe(stream: Stream, head: Request<()>) -> Result<StatusCode, Failure> {
+pub(in crate::upstream) async fn probe(
+    stream: Stream,
+    authority: &str,
+    path: &str,
+) -> Result<u16, Failure> {
+    let uri = Uri::builder().scheme(Scheme::HTTP).authority(authority).path_and_query(path);
+    let mut head = Request::new(());
+    *head.uri_mut() = uri.build().map_err(|_| Failure::Target)?;
+    *head.version_mut() = Version::HTTP_2;
+    let agent = HeaderValue::from_static("tollgate health check");
+    head.headers_mut().insert(USER_AGENT, agent);
+    head.headers_mut().insert(ACCEPT, HeaderValue::from_static("*/*"));
     let (mut handle, mut connection) =
         builder().handshake::<_, bytes::Bytes>(stream).await.map_err(failure_of)?;
     let (answer, _) = handle.send_request(head, true).map_err(failure_of)?;
@@ -29,5 +42,5 @@ pub async fn probe(stream: Stream, head: Request<()>) -> Result<StatusCode, Fail
             answer => answer.map_err(failure_of),
         }
     });
-    Ok(answer.await?.status())
+    Ok(answer.await?.status().as_u16())
 }

@@ -17,6 +17,7 @@ use crate::http1::Deadline;
 use crate::message::{Body, BodyError};
 use crate::upstream::after;
 use crate::upstream::exchange::{Limits, filter_trailers};
+use crate::upstream::failure::Trouble;
 
 /// The request's body on its way up.
 #[derive(Debug)]
@@ -259,6 +260,9 @@ impl Download {
             Poll::Pending => return self.poll_wait(cx),
         };
         self.done = true;
+        if trailers.is_ok() {
+            self.lease.succeeded();
+        }
         match trailers {
             Ok(Some(mut trailers)) => {
                 filter_trailers(&mut trailers, &[]);
@@ -268,7 +272,7 @@ impl Download {
                 }
             }
             Ok(None) => Poll::Ready(None),
-            Err(fault) => Poll::Ready(Some(Err(cut(&fault)))),
+            Err(fault) => self.broken(cut(&fault)),
         }
     }
 
@@ -282,8 +286,13 @@ impl Download {
         if !self.timer.poll_passed(cx) {
             return Poll::Pending;
         }
+        self.broken(BodyError::Stalled)
+    }
+
+    fn broken(&mut self, fault: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.done = true;
-        Poll::Ready(Some(Err(BodyError::Stalled)))
+        self.lease.failed(Trouble::Cut);
+        Poll::Ready(Some(Err(fault)))
     }
 }
 
@@ -312,8 +321,7 @@ impl HttpBody for Download {
                     }
                 }
                 Poll::Ready(Some(Err(fault))) => {
-                    this.done = true;
-                    return Poll::Ready(Some(Err(cut(&fault))));
+                    return this.broken(cut(&fault));
                 }
                 Poll::Ready(None) => return this.poll_end(cx),
                 Poll::Pending => return this.poll_wait(cx),
