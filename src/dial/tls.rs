@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{Origin, OriginAddress, UpstreamTls};
+use crate::net::Counted;
 
 /// TLS with one server name and one set of roots.
 #[derive(Clone)]
@@ -77,9 +78,9 @@ impl TlsClient {
         &self,
         socket: S,
         offer_http2: bool,
-    ) -> io::Result<TlsStream<S>> {
+    ) -> io::Result<TlsStream<Counted<S>>> {
         let connector = if offer_http2 { &self.any } else { &self.http1 };
-        connector.connect(self.name.clone(), socket).await
+        connector.connect(self.name.clone(), Counted::new(socket)).await
     }
 }
 
