@@ -78,7 +78,7 @@ clients | example | provider | page | everything) ;;
 *) fail "no such part: $part (clients, example, provider, page or everything)" ;;
 esac
 debian_packages bash=bash curl=curl node=nodejs npm=npm python3=python3 unshare=util-linux setpriv=util-linux \
-  ldd=libc-bin cc=gcc openssl=openssl
+  nginx=nginx-light ldd=libc-bin cc=gcc openssl=openssl
 wanted() { [ "$part" = everything ] || [ "$part" = "$1" ]; }
 if wanted clients; then
   node_packages tests/clients/node
