@@ -201,6 +201,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.certificate_headers.*", "{ X-B = \"subject\" }"),
     ("identity.authorization", "\"remove\""),
+    ("forward_auth.path", "\"/b\""),
     ("cors.origins", "\"https://b\""),
     ("cors.methods", "[\"PUT\"]"),
     ("cors.headers", "[\"b\"]"),
