@@ -117,6 +117,15 @@ pub struct OriginReport {
 }
 
 impl Standing {
+    /// Whether requests are sent to it.
+    #[must_use]
+    pub const fn is_usable(self) -> bool {
+        match self {
+            Self::Healthy | Self::Unknown | Self::Returning => true,
+            Self::Ejected | Self::Unhealthy => false,
+        }
+    }
+
     /// As the status document has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
