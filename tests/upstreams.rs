@@ -578,3 +578,47 @@ fn what_is_known_of_every_origin_is_told_and_none_being_well_is_not_ready() {
     }
     eventually("it is ready again", || told("/health/ready").status == 200);
 }
+
+#[test]
+fn what_is_known_of_an_origin_outlives_a_reload_that_leaves_it_where_it_is() {
+    let (a, b) = (Switched::new("a"), Switched::new("b"));
+    let both = format!("{}balance = \"round_robin\"\n", urls(&[&a.upstream, &b.upstream]));
+    let keys = format!("{both}ejection = {{ failures = 3 }}\n");
+    let gateway = Gateway::from_toml(&toml(&keys, ""));
+    a.set(503);
+    assert_eq!(count(&gateway, 50, "b"), 47);
+    a.set(200);
+    // other rules, and then other settings of the same upstream: it stays left out
+    gateway.reload(&toml(&keys, "[access]\nmode = \"report\"")).unwrap();
+    assert_eq!(count(&gateway, 50, "b"), 50);
+    gateway.reload(&toml(&format!("{keys}timeout = \"5s\"\n"), "")).unwrap();
+    assert_eq!(count(&gateway, 50, "b"), 50);
+    // where nobody is to be left out, nobody is
+    gateway.reload(&toml(&format!("{both}ejection = {{ failures = 0 }}\n"), "")).unwrap();
+    assert_eq!(count(&gateway, 50, "b"), 25);
+    // and one that is gone gets nothing
+    gateway.reload(&toml(&urls(&[&a.upstream]), "")).unwrap();
+    assert_eq!(count(&gateway, 50, "a"), 50);
+}
+
+#[test]
+fn a_health_check_that_comes_and_goes_with_a_reload_decides_from_then_on_and_no_longer() {
+    let a = Switched::new("a");
+    let gateway = Gateway::before(a.upstream.address);
+    a.set(500);
+    assert_eq!(gateway.ask(get("/")).text(), "a");
+    let url = format!("http://{}", a.upstream.address);
+    gateway.reload(&support::toml(&url, "", CHECKS, "")).unwrap();
+    eventually("it is unhealthy", || gateway.ask(get("/")).status == 503);
+    gateway.reload(&support::toml(&url, "", "", "")).unwrap();
+    eventually("it is asked again", || gateway.ask(get("/")).text() == "a");
+    let checks = |upstream: &Upstream| {
+        upstream.seen().iter().filter(|seen| seen.line.contains("/healthz")).count()
+    };
+    eventually("the checks end", || {
+        let before = checks(&a.upstream);
+        std::thread::sleep(Duration::from_millis(700)); // longer than from one check to the next
+        checks(&a.upstream) == before
+    });
+    assert_eq!(gateway.ask(get("/")).text(), "a");
+}
