@@ -1,5 +1,5 @@
 //! Every example runs, and does what its text says. `examples/sidecar` has a file of its own; `tests/packaging.rs` has
-//! `examples/kubernetes` and `examples/packaging`.
+//! `examples/kubernetes` and `examples/packaging`, and `tests/grpc_end_to_end.rs` runs what `examples/grpc` holds.
 
 mod markdown;
 mod pasted;
@@ -33,6 +33,11 @@ fn an_admin_area_is_closed() {
 #[test]
 fn another_proxy_asks() {
     markdown::hold("examples/forward-auth/README.md");
+}
+
+#[test]
+fn a_grpc_service_is_configured() {
+    markdown::hold("examples/grpc/README.md");
 }
 
 #[test]
@@ -102,6 +107,7 @@ fn every_example_is_run_by_a_test() {
         "admin-area",
         "forward-auth",
         "from-the-environment",
+        "grpc",
         "in-front-of-an-api",
         "in_process.rs",
         "kubernetes",
