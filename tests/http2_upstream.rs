@@ -457,6 +457,34 @@ fn a_request_that_the_upstream_says_it_did_not_take_goes_again_whatever_it_asks_
 }
 
 #[test]
+fn a_body_on_its_way_goes_whole_to_another_connection_if_the_first_did_not_take_it() {
+    let (told, bodies) = mpsc::channel();
+    let told = Mutex::new(told);
+    let upstream = Rude::scripted(move |mut frames| {
+        frames.begin(&[]);
+        if frames.number == 0 {
+            frames.wait_for(kind::DATA);
+            frames.go_away(0, 0);
+        }
+        while let Some((stream, body)) = frames.request_with_body() {
+            told.lock().unwrap().send(body).unwrap();
+            frames.hello(stream);
+        }
+    });
+    let gateway = before(upstream.address);
+    let token = gateway.token();
+    let mut client = gateway.connect();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: api.test\r\n{}Transfer-Encoding: chunked\r\n\r\n6\r\nfirst,\r\n",
+        bearer(&token)
+    ));
+    eventually("it went to another connection", || upstream.connections() == 2);
+    client.send("6\r\n last.\r\n0\r\n\r\n");
+    assert_eq!(client.answer().text(), "hello");
+    assert_eq!(bodies.recv_timeout(support::PATIENCE).unwrap(), b"first, last.");
+}
+
+#[test]
 fn a_request_that_is_refused_again_and_again_is_503() {
     let upstream = Rude::scripted(|mut frames| {
         frames.begin(&[]);
