@@ -7,8 +7,10 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::dial::TlsSetupError;
+use crate::export;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
+use crate::observe::SpanSink;
 use crate::store::{MemoryStore, Store};
 use crate::token::{self, TokenService};
 use crate::upstream::Origins;
@@ -23,12 +25,17 @@ pub struct Generation {
     pub(super) store: Arc<dyn Store>,
     pub(super) origins: Origins,
     pub(super) limits: Arc<Limits>,
+    /// To whoever exports spans; none where none are made.
+    pub(super) spans: Option<SpanSink>,
     pub(super) clock: Clock,
 }
 
 /// Why a configuration that was judged cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Export(#[from] export::ExportError),
     /// TLS towards the upstream cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsSetupError),
@@ -60,6 +67,7 @@ impl Generation {
     /// [`SetupError`]
     pub fn offline(settings: Settings, clock: Clock) -> Result<Arc<Self>, SetupError> {
         let store = Arc::new(MemoryStore::new(clock.clone()));
+        let settings = Settings { tracing: None, ..settings };
         Self::build(settings, Arc::default(), store, clock, None)
     }
 
@@ -87,6 +95,7 @@ impl Generation {
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
         let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
+        let spans = spans(&settings, previous)?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
@@ -94,10 +103,17 @@ impl Generation {
             tokens,
             issuers,
             store,
+            spans,
             origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             clock,
         }))
+    }
+
+    /// To whoever exports spans; none where none are made.
+    #[must_use]
+    pub const fn spans(&self) -> Option<&SpanSink> {
+        self.spans.as_ref()
     }
 
     /// Counts from 1.
@@ -128,5 +144,17 @@ impl Generation {
     #[must_use]
     pub const fn settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+}
+
+/// The exporter of the previous configuration, if it is good for this one.
+fn spans(
+    settings: &Settings,
+    previous: Option<&Generation>,
+) -> Result<Option<SpanSink>, export::ExportError> {
+    let Some(tracing) = &settings.tracing else { return Ok(None) };
+    match previous.filter(|previous| previous.settings.tracing.as_ref() == Some(tracing)) {
+        Some(previous) => Ok(previous.spans.clone()),
+        None => export::start(tracing).map(Some),
     }
 }
