@@ -52,6 +52,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// `[log]`
     pub log: Log,
+    /// `[tracing]`; off when absent.
+    pub tracing: Option<Tracing>,
 }
 
 impl Settings {
@@ -640,6 +642,35 @@ pub enum StoreUrl {
 pub struct Admin {
     /// Where `/health/live` and `/health/ready` answer.
     pub listen: SocketAddr,
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// Where spans are sent.
+    pub endpoint: Endpoint,
+    /// The share of requests that become spans, 0 to 1.
+    pub sample_ratio: f64,
+    /// What the collector calls this gateway.
+    pub service_name: String,
+    /// Headers for the collector; each name once.
+    pub headers: Vec<(HeaderName, Secret<String>)>,
+}
+
+/// Whether an exporter for one is good for the other, too.
+impl PartialEq for Tracing {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { endpoint, sample_ratio, service_name, headers } = self;
+        let same =
+            |(left, right): (&(HeaderName, Secret<String>), &(HeaderName, Secret<String>))| {
+                left.0 == right.0 && left.1.same_bytes(right.1.expose().as_bytes())
+            };
+        *endpoint == other.endpoint
+            && sample_ratio.to_bits() == other.sample_ratio.to_bits()
+            && *service_name == other.service_name
+            && headers.len() == other.headers.len()
+            && headers.iter().zip(&other.headers).all(same)
+    }
 }
 
 /// `[log]`

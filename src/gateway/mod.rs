@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::config::{Server, Settings};
 use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
+use crate::observe::{AskedUpstream, Decision, Held, Record, RequestIds, RouteName, Tracer};
 use crate::route::{Choice, Routes, Rule};
 use crate::tls::TlsServer;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
@@ -50,6 +50,7 @@ pub struct Gateway {
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
     upstreams: Upstreams,
+    tracer: Option<Rc<Tracer>>,
     limits: Option<RateLimits>,
     cors: Option<CorsRules>,
     forward_auth: Option<ForwardAuth>,
@@ -108,6 +109,7 @@ impl Gateway {
                 ids.prefix(),
             ),
             ids,
+            tracer: tracer(&generation),
             limits: RateLimits::new(settings, &generation.limits),
             cors: CorsRules::new(settings),
             forward_auth: ForwardAuth::new(settings),
@@ -143,6 +145,7 @@ impl Gateway {
         );
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
+        record.trace = self.tracer.as_ref().map(|tracer| Box::new(tracer.begin(request)));
         record.client_address =
             origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
         record
@@ -204,7 +207,10 @@ impl Gateway {
         refusal.response(record.request_id.as_str(), self.resource_metadata.as_deref())
     }
 
-    async fn answer(&self, request: Request, record: &mut Record) -> Result<Response, Refusal> {
+    async fn answer(&self, mut request: Request, record: &mut Record) -> Result<Response, Refusal> {
+        if let Some(trace) = &record.trace {
+            trace.tell(&mut request.headers);
+        }
         if let Some(endpoint) = self.asks_to_verify(&request) {
             return Ok(Box::pin(self.verify(endpoint, request, record)).await);
         }
@@ -213,6 +219,9 @@ impl Gateway {
                 Ok(self.own(&tokens, endpoint, request, record).await)
             }
             Verdict::Forward(permitted, quota) => {
+                if let Some(trace) = record.trace.as_mut().filter(|trace| trace.is_sampled()) {
+                    trace.asked = self.asked(&permitted);
+                }
                 let mut forwarded =
                     self.upstreams.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
@@ -278,6 +287,18 @@ impl Gateway {
         }
     }
 
+    /// Which upstream is asked from now on, for the trace.
+    fn asked(&self, permitted: &Permitted) -> Option<AskedUpstream> {
+        let number = permitted.passage().destination.upstream;
+        let upstream = self.generation.settings.every_upstream().nth(number)?;
+        let authority = match upstream.origins.as_slice() {
+            [origin] => Some(origin.authority.clone()),
+            _ => None,
+        };
+        let since = self.clock.monotonic();
+        Some(AskedUpstream { name: upstream.name.clone(), authority, since })
+    }
+
     /// Decides, and does nothing else.
     async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
@@ -286,6 +307,9 @@ impl Gateway {
         }
         let choice = self.routes.choose(&request)?;
         record.route = choice.rule.name.clone();
+        if let (Some(trace), Some(pattern)) = (&mut record.trace, &choice.rule.pattern) {
+            trace.route = trace.is_sampled().then(|| pattern.path.to_string().into());
+        }
         let now = self.clock.unix_seconds();
         let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
             Judged::Now(authentication) => authentication,
@@ -400,6 +424,12 @@ impl TokenJudge for Gateway {
             Err(_) => Standing::Bad,
         }
     }
+}
+
+/// None where no spans are made.
+fn tracer(generation: &Generation) -> Option<Rc<Tracer>> {
+    let (spans, settings) = (generation.spans.clone()?, generation.settings.tracing.as_ref()?);
+    Some(Rc::new(Tracer::new(spans, settings.sample_ratio, generation.clock.clone())))
 }
 
 /// The URL of the metadata of the first audience that is a URL.

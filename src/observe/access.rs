@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, Method, StatusCode};
 
 use super::metrics::Meter;
+use super::trace::Trace;
 use super::{LogSink, Metrics};
 use crate::clock::Clock;
 use crate::config::Log;
@@ -92,6 +93,8 @@ pub struct Record {
     pub client_authentication: &'static str,
     /// From sending the request to the head of the upstream's answer.
     pub upstream_time: Option<Duration>,
+    /// Its part in a trace, where tracing is on.
+    pub trace: Option<Box<Trace>>,
 }
 
 impl Record {
@@ -111,6 +114,7 @@ impl Record {
             client_id: None,
             client_authentication: "",
             upstream_time: None,
+            trace: None,
         }
     }
 }
@@ -167,6 +171,9 @@ impl AccessLog {
 
     /// Closes a record: `bytes` of body left for the client; `whole` unless the answer was cut.
     pub fn end(&self, record: &Record, status: StatusCode, bytes: u64, whole: bool) {
+        if let Some(trace) = &record.trace {
+            trace.end(record, status, whole);
+        }
         let took = self.clock.monotonic().saturating_duration_since(record.started);
         self.meter.end(record, status, whole, took, || self.clock.unix_seconds());
         let Some(form) = self.form.get() else { return };
@@ -235,6 +242,11 @@ impl AccessLog {
         out.extend_from_slice(status.as_str().as_bytes());
         out.extend_from_slice(b",\"bytes\":");
         write_number(out, bytes);
+        if let Some(trace) = &record.trace {
+            out.extend_from_slice(b",\"trace_id\":\"");
+            out.extend_from_slice(&trace.id());
+            out.push(b'"');
+        }
         out.extend_from_slice(b",\"upstream_us\":");
         match record.upstream_time {
             Some(time) => write_number(out, micros(time)),
@@ -290,6 +302,10 @@ impl AccessLog {
         write_number(out, micros(took));
         out.extend_from_slice(b" request_id=");
         write_escaped(out, record.request_id.as_bytes());
+        if let Some(trace) = &record.trace {
+            out.extend_from_slice(b" trace_id=");
+            out.extend_from_slice(&trace.id());
+        }
         out.extend_from_slice(if whole { b"\n" } else { b" aborted\n" });
     }
 

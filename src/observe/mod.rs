@@ -10,6 +10,7 @@ mod metrics;
 mod refusals;
 mod sink;
 mod tally;
+mod trace;
 
 pub use access::{AccessLog, Decision, Record, RequestId, RequestIds, RouteName};
 pub use counters::{Counted, Counter, Counters, Gauge};
@@ -18,3 +19,4 @@ pub use metrics::{Held, Metrics, OTHER, Outcome, Reading, RouteReading};
 pub use refusals::{LATEST as LATEST_REFUSALS, Refusal};
 pub use sink::LogSink;
 pub use tally::{BOUNDS_US, BUCKETS, Histogram, Latencies, Tally};
+pub use trace::{AskedUpstream, Said, Span, SpanId, SpanMessage, SpanSink, Trace, TraceId, Tracer};

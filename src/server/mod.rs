@@ -272,6 +272,9 @@ impl Running {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
         }
+        if let Some(spans) = self.shared.generation.load().spans() {
+            spans.flush(LAST_SPANS);
+        }
         self.advance(Phase::Ending);
         drop(self.watcher.take());
         if let Some(admin) = self.control.take_admin() {
@@ -287,3 +290,6 @@ impl Drop for Running {
         self.end();
     }
 }
+
+/// How long the end waits for the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);

@@ -14,6 +14,7 @@ mod secrets;
 mod store;
 mod tls;
 mod token;
+mod tracing;
 mod upstream;
 
 use std::path::Path;
@@ -63,6 +64,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
     let cors = cors::cors(raw.cors.as_ref(), desk);
     let forward_auth = listeners::forward_auth(raw, desk);
+    let tracing = tracing::tracing(raw.tracing.as_ref(), desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -104,6 +106,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
             None => None,
         },
         log: log?,
+        tracing: tracing?,
     })
 }
 

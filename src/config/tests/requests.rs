@@ -100,3 +100,38 @@ fn forward_auth_has_a_path_of_its_own_and_somebody_who_asks() {
     let text = told("[forward_auth]\npath = \"/a\"\n[[routes]]\npath = \"/a/\"");
     assert!(text.contains("the forward-auth endpoint has its path"), "{text}");
 }
+
+#[test]
+fn tracing_has_an_endpoint_and_its_secrets_are_not_told() {
+    let told = |table: &str| faults(with(&format!("[tracing]\n{table}")));
+    assert!(told("sample_ratio = 1").contains("[tracing] has no `endpoint`"));
+    let good = "endpoint = \"http://127.0.0.1:4318/v1/traces\"";
+    for ratio in ["1.5", "-0.1", "nan", "2"] {
+        let text = told(&format!("{good}\nsample_ratio = {ratio}"));
+        assert!(text.contains("is not between 0 and 1"), "{ratio}: {text}");
+    }
+    assert!(told(&format!("{good}\nsample_ratio = \"1\"")).contains("a number from 0 to 1"));
+    let text = told("endpoint = \"grpc://user:hunter22@a:4317\"");
+    assert!(
+        text.contains("no URL that spans could be sent to") && !text.contains("hunter22"),
+        "{text}"
+    );
+    let text = told(&format!("{good}\nheaders = {{ \"x api\" = \"hunter22\" }}"));
+    assert!(text.contains("no header that can be set") && !text.contains("hunter22"), "{text}");
+    let text = told(&format!("{good}\nheaders = {{ Host = \"hunter22\" }}"));
+    assert!(text.contains("no header that can be set") && !text.contains("hunter22"), "{text}");
+    let loaded = load_text(
+        with(&format!("[tracing]\n{good}\nheaders = {{ x-api-key = \"hunter22\" }}")),
+        &[("TOLLGATE_TRACING__SAMPLE_RATIO", "0.25")],
+    );
+    let tracing = loaded.unwrap().settings.tracing.unwrap();
+    assert!((tracing.sample_ratio - 0.25).abs() < f64::EPSILON);
+    assert_eq!(tracing.headers[0].0, "x-api-key");
+    assert!(!format!("{tracing:?}").contains("hunter22"));
+    let away =
+        with("[tracing]\nendpoint = \"http://collector.example:4318\"\nheaders = { a = \"b\" }");
+    let warnings = load_text(away, &[]).unwrap().warnings;
+    let reasons: Vec<_> = warnings.iter().map(|warning| warning.reason()).collect();
+    assert!(reasons.iter().any(|reason| reason.contains("in clear")), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("/v1/traces")), "{reasons:?}");
+}
