@@ -96,6 +96,8 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         admin: None,
         log: Log { json: false, level: "info".to_owned(), access: true },
         tracing: None,
+        audit: None,
+        digest: None,
     }
 }
 

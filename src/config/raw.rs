@@ -51,6 +51,8 @@ section! {
         log: Log = ();
         /// Spans for an OpenTelemetry collector; off when absent.
         tracing: Tracing;
+        /// Who was given which token and who was refused, as a stream of its own; off when absent.
+        audit: Audit;
     }
 
     /// How clients are let in.
@@ -386,6 +388,14 @@ section! {
     Admin {
         /// Where /health/live and /health/ready answer. Required.
         listen: Socket;
+    }
+
+    /// Who was given which token and who was refused: JSON, one event a line.
+    Audit {
+        /// Where events go: stdout, stderr or file:/path; a file is opened again at every reload. Required.
+        output: Text;
+        /// Whether no token is issued and none revoked unless that is written.
+        required: bool = false;
     }
 
     /// Spans for an OpenTelemetry collector.

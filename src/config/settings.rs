@@ -52,6 +52,10 @@ pub struct Settings {
     pub log: Log,
     /// `[tracing]`; off when absent.
     pub tracing: Option<Tracing>,
+    /// `[audit]`; off when absent.
+    pub audit: Option<Audit>,
+    /// SHA-256 of the file that these come from, in hexadecimal; none where there was no file.
+    pub digest: Option<String>,
 }
 
 impl Settings {
@@ -559,6 +563,26 @@ pub enum StoreUrl {
 pub struct Admin {
     /// Where `/health/live` and `/health/ready` answer.
     pub listen: SocketAddr,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// Where events go.
+    pub output: AuditOutput,
+    /// Whether nothing is issued or revoked unless that is written.
+    pub required: bool,
+}
+
+/// Where events go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuditOutput {
+    /// `stdout`
+    Stdout,
+    /// `stderr`
+    Stderr,
+    /// `file:/path`
+    File(PathBuf),
 }
 
 /// `[tracing]`

@@ -10,7 +10,7 @@ use crate::dial::TlsSetupError;
 use crate::export;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
-use crate::observe::SpanSink;
+use crate::observe::{AuditLog, SpanSink};
 use crate::store::{MemoryStore, Store};
 use crate::token::{self, TokenService};
 use crate::upstream::Origins;
@@ -25,6 +25,8 @@ pub struct Generation {
     pub(super) store: Arc<dyn Store>,
     pub(super) origins: Origins,
     pub(super) limits: Arc<Limits>,
+    /// Where it is told who was let in and who was not; none where it is not told.
+    pub(super) audit: Option<Arc<AuditLog>>,
     /// To whoever exports spans; none where none are made.
     pub(super) spans: Option<SpanSink>,
     pub(super) clock: Clock,
@@ -33,6 +35,9 @@ pub struct Generation {
 /// Why a configuration that was judged cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// The audit log cannot be opened.
+    #[error("the audit log cannot be written: {0}; see audit.output")]
+    Audit(#[source] io::Error),
     /// Spans cannot be exported.
     #[error(transparent)]
     Export(#[from] export::ExportError),
@@ -67,7 +72,7 @@ impl Generation {
     /// [`SetupError`]
     pub fn offline(settings: Settings, clock: Clock) -> Result<Arc<Self>, SetupError> {
         let store = Arc::new(MemoryStore::new(clock.clone()));
-        let settings = Settings { tracing: None, ..settings };
+        let settings = Settings { tracing: None, audit: None, ..settings };
         Self::build(settings, Arc::default(), store, clock, None)
     }
 
@@ -96,6 +101,7 @@ impl Generation {
         )?;
         let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
         let spans = spans(&settings, previous)?;
+        let audit = audit(&settings, &clock, previous).map_err(SetupError::Audit)?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
@@ -104,10 +110,17 @@ impl Generation {
             issuers,
             store,
             spans,
+            audit,
             origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             clock,
         }))
+    }
+
+    /// Where it is told who was let in and who was not.
+    #[must_use]
+    pub const fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.audit.as_ref()
     }
 
     /// To whoever exports spans; none where none are made.
@@ -156,5 +169,22 @@ fn spans(
     match previous.filter(|previous| previous.settings.tracing.as_ref() == Some(tracing)) {
         Some(previous) => Ok(previous.spans.clone()),
         None => export::start(tracing).map(Some),
+    }
+}
+
+/// The audit log of the previous configuration, its file opened again, if it is good for this one.
+fn audit(
+    settings: &Settings,
+    clock: &Clock,
+    previous: Option<&Generation>,
+) -> io::Result<Option<Arc<AuditLog>>> {
+    let Some(audit) = &settings.audit else { return Ok(None) };
+    let known = previous.filter(|previous| previous.settings.audit.as_ref() == Some(audit));
+    match known.and_then(|known| known.audit.as_ref()) {
+        Some(log) => {
+            log.reopen();
+            Ok(Some(Arc::clone(log)))
+        }
+        None => AuditLog::start(audit, clock.clone()).map(Some),
     }
 }

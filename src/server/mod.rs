@@ -36,7 +36,7 @@ use crate::admin::Facts;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
-use crate::observe::{LogSink, Metrics, Reading};
+use crate::observe::{AuditEvent, LogSink, Metrics, Reading};
 use crate::store;
 use admin_thread::AdminThread;
 use listener::Listening;
@@ -186,6 +186,13 @@ pub fn start(
         None => None,
     };
     running.control.begin(lines, listening, admin);
+    if let Some(audit) = generation.audit() {
+        audit.tell(&AuditEvent::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            configuration: generation.settings().digest.as_deref(),
+        });
+    }
     Ok(running)
 }
 
@@ -271,7 +278,12 @@ impl Running {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
         }
-        if let Some(spans) = self.shared.generation.load().spans() {
+        let generation = self.shared.generation.load_full();
+        if let Some(audit) = generation.audit() {
+            audit.tell(&AuditEvent::Stopped { requests: self.totals().requests });
+            audit.flush(LAST_EVENTS);
+        }
+        if let Some(spans) = generation.spans() {
             spans.flush(LAST_SPANS);
         }
         self.advance(Phase::Ending);
@@ -292,3 +304,5 @@ impl Drop for Running {
 
 /// How long the end waits for the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(2);
+/// How long the end waits for the last events of the audit log.
+const LAST_EVENTS: Duration = Duration::from_secs(5);

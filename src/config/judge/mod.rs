@@ -1,6 +1,7 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
 mod access;
+mod audit;
 mod client_keys;
 mod clients;
 mod cors;
@@ -63,6 +64,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     let cors = cors::cors(raw.cors.as_ref(), desk);
     let forward_auth = listeners::forward_auth(raw, desk);
     let tracing = tracing::tracing(raw.tracing.as_ref(), desk);
+    let audit = audit::audit(raw.audit.as_ref(), desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -105,6 +107,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         },
         log: log?,
         tracing: tracing?,
+        audit: audit?,
+        digest: None,
     })
 }
 

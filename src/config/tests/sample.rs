@@ -179,6 +179,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("tracing.service_name", "\"b\""),
     ("tracing.headers.*", "{ X-B = \"b\" }"),
     ("tracing.headers_file", "\"missing\""),
+    ("audit.output", "\"stderr\""),
+    ("audit.required", "true"),
     ("cors.origins", "\"https://b\""),
     ("cors.methods", "[\"PUT\"]"),
     ("cors.headers", "[\"b\"]"),
