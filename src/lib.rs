@@ -10,6 +10,8 @@ pub mod cli;
 
 pub mod demo;
 
+pub mod doctor;
+
 pub mod server;
 
 pub mod admin;
@@ -29,6 +31,7 @@ pub mod issuers;
 pub mod http1;
 
 pub mod dial;
+pub mod tls;
 
 pub mod observe;
 
@@ -41,6 +44,7 @@ pub mod config;
 
 pub mod keys;
 
+pub mod certificate;
 pub mod condition;
 mod json;
 pub mod reference;

@@ -33,6 +33,7 @@ use crate::observe::{
     self, AskedUpstream, AuditEvent, Decision, Held, Record, RequestIds, RouteName, Tracer,
 };
 use crate::route::{Choice, Routes, Rule};
+use crate::tls::TlsServer;
 use crate::token::{Answer, Asked, Deed, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstreams;
 
@@ -123,6 +124,12 @@ impl Gateway {
     #[must_use]
     pub const fn generation(&self) -> &Arc<Generation> {
         &self.generation
+    }
+
+    /// TLS towards clients; without it they are served in clear.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<TlsServer>> {
+        self.generation.tls.as_ref()
     }
 
     /// How clients are let in.
