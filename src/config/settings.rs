@@ -685,15 +685,13 @@ pub struct Tracing {
 impl PartialEq for Tracing {
     fn eq(&self, other: &Self) -> bool {
         let Self { endpoint, sample_ratio, service_name, headers } = self;
-        let same =
-            |(left, right): (&(HeaderName, Secret<String>), &(HeaderName, Secret<String>))| {
-                left.0 == right.0 && left.1.same_bytes(right.1.expose().as_bytes())
-            };
         *endpoint == other.endpoint
             && sample_ratio.to_bits() == other.sample_ratio.to_bits()
             && *service_name == other.service_name
             && headers.len() == other.headers.len()
-            && headers.iter().zip(&other.headers).all(same)
+            && headers.iter().zip(&other.headers).all(|(left, right)| {
+                left.0 == right.0 && left.1.same_bytes(right.1.expose().as_bytes())
+            })
     }
 }
 
