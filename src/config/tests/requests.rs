@@ -101,6 +101,14 @@ fn forward_auth_has_a_path_of_its_own_and_somebody_who_asks() {
     assert!(text.contains("the forward-auth endpoint has its path"), "{text}");
 }
 
+#[cfg(not(feature = "otel"))]
+#[test]
+fn tracing_is_refused_where_it_was_not_built_in() {
+    let text = faults(with("[tracing]\nendpoint = \"http://127.0.0.1:4318/v1/traces\""));
+    assert!(text.contains("built without otel") && text.contains("on by default"), "{text}");
+}
+
+#[cfg(feature = "otel")]
 #[test]
 fn tracing_has_an_endpoint_and_its_secrets_are_not_told() {
     let told = |table: &str| faults(with(&format!("[tracing]\n{table}")));
