@@ -37,6 +37,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             listen: Vec::new(),
             tls: Vec::new(),
             workers: 1,
+            proxy_protocol: false,
             trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -51,6 +52,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             name: "default".to_owned(),
             origins: vec![Origin {
                 https: false,
+                h2c: false,
                 address: OriginAddress::Tcp("127.0.0.1".to_owned(), 9000),
                 authority: "127.0.0.1:9000".to_owned(),
                 base_path: String::new(),
@@ -101,6 +103,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
                 header("x-auth-scope", "scope"),
                 header("x-auth-issuer", "iss"),
             ],
+            certificate_headers: Vec::new(),
             authorization: AuthorizationHeader::Forward,
         },
         store: StoreUrl::Memory,
