@@ -37,6 +37,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             listen: Vec::new(),
             tls: Vec::new(),
             workers: 1,
+            proxy_protocol: false,
             trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -102,12 +103,15 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
                 header("x-auth-scope", "scope"),
                 header("x-auth-issuer", "iss"),
             ],
+            certificate_headers: Vec::new(),
             authorization: AuthorizationHeader::Forward,
         },
         store: StoreUrl::Memory,
         admin: None,
         log: Log { json: false, level: "info".to_owned(), access: true },
         tracing: None,
+        audit: None,
+        digest: None,
     }
 }
 

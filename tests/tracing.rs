@@ -1,5 +1,6 @@
 //! Traces: what goes on to the upstream, what a collector gets, and that neither it nor a client can do harm by it.
 
+#![cfg(feature = "otel")]
 #![allow(clippy::unwrap_used)]
 
 mod support;

@@ -9,7 +9,7 @@ use crate::config::Settings;
 use crate::export;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
-use crate::observe::SpanSink;
+use crate::observe::{AuditLog, SpanSink};
 use crate::store::{MemoryStore, Store};
 use crate::tls::{TlsServer, TlsServerError};
 use crate::token::{self, TokenService};
@@ -27,6 +27,8 @@ pub struct Generation {
     pub(super) limits: Arc<Limits>,
     /// Towards clients; without it they are served in clear.
     pub(super) tls: Option<Arc<TlsServer>>,
+    /// Where it is told who was let in and who was not; none where it is not told.
+    pub(super) audit: Option<Arc<AuditLog>>,
     /// To whoever exports spans; none where none are made.
     pub(super) spans: Option<SpanSink>,
     pub(super) clock: Clock,
@@ -35,6 +37,9 @@ pub struct Generation {
 /// Why a configuration that was judged cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// The audit log cannot be opened.
+    #[error("the audit log cannot be written: {0}; see audit.output")]
+    Audit(#[source] io::Error),
     /// Spans cannot be exported.
     #[error(transparent)]
     Export(#[from] export::ExportError),
@@ -73,7 +78,7 @@ impl Generation {
     /// [`SetupError`]
     pub fn offline(settings: Settings, clock: Clock) -> Result<Arc<Self>, SetupError> {
         let store = Arc::new(MemoryStore::new(clock.clone()));
-        let settings = Settings { tracing: None, ..settings };
+        let settings = Settings { tracing: None, audit: None, ..settings };
         let origins = Origins::offline(&settings, &clock)?;
         Self::build(settings, Arc::default(), origins, store, clock, None)
     }
@@ -111,6 +116,7 @@ impl Generation {
             previous.and_then(|previous| previous.tls.as_ref()),
         )?;
         let spans = spans(&settings, previous)?;
+        let audit = audit(&settings, &clock, previous).map_err(SetupError::Audit)?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
@@ -119,11 +125,18 @@ impl Generation {
             issuers,
             store,
             spans,
+            audit,
             origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             tls,
             clock,
         }))
+    }
+
+    /// Where it is told who was let in and who was not.
+    #[must_use]
+    pub const fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.audit.as_ref()
     }
 
     /// To whoever exports spans; none where none are made.
@@ -172,5 +185,22 @@ fn spans(
     match previous.filter(|previous| previous.settings.tracing.as_ref() == Some(tracing)) {
         Some(previous) => Ok(previous.spans.clone()),
         None => export::start(tracing).map(Some),
+    }
+}
+
+/// The audit log of the previous configuration, its file opened again, if it is good for this one.
+fn audit(
+    settings: &Settings,
+    clock: &Clock,
+    previous: Option<&Generation>,
+) -> io::Result<Option<Arc<AuditLog>>> {
+    let Some(audit) = &settings.audit else { return Ok(None) };
+    let known = previous.filter(|previous| previous.settings.audit.as_ref() == Some(audit));
+    match known.and_then(|known| known.audit.as_ref()) {
+        Some(log) => {
+            log.reopen();
+            Ok(Some(Arc::clone(log)))
+        }
+        None => AuditLog::start(audit, clock.clone()).map(Some),
     }
 }

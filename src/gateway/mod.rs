@@ -26,13 +26,15 @@ use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
 use crate::clock::Clock;
-use crate::config::{Server, Settings};
+use crate::config::{Server, Settings, TokenFormat};
 use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{AskedUpstream, Decision, Held, Record, RequestIds, RouteName, Tracer};
+use crate::observe::{
+    self, AskedUpstream, AuditEvent, Decision, Held, Record, RequestIds, RouteName, Tracer,
+};
 use crate::route::{Choice, Routes, Rule};
 use crate::tls::TlsServer;
-use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
+use crate::token::{Answer, Asked, Deed, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstreams;
 
 /// One worker's gateway, by one configuration. Requests keep the one that they began with.
@@ -145,6 +147,7 @@ impl Gateway {
         );
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
+        record.audit = self.generation.audit.clone();
         record.trace = self.tracer.as_ref().map(|tracer| Box::new(tracer.begin(request)));
         record.client_address =
             origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
@@ -159,6 +162,7 @@ impl Gateway {
         refusal: &Refusal,
     ) -> (Record, Response) {
         let mut record = Record::begin(started, self.ids.take(None), Rc::clone(peer));
+        record.audit = self.generation.audit.clone();
         let response = self.refuse(&mut record, refusal);
         (record, response)
     }
@@ -359,6 +363,12 @@ impl Gateway {
         if matches!(request.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::Method);
         }
+        if let Some(tls) = &self.generation.tls
+            && request.peer.https
+            && !tls.asks_the_same(&request.peer.demand, || request.host_name())
+        {
+            return Err(Refusal::Misdirected);
+        }
         if request.headers.contains_key(header::VIA) && own_hops(&request) >= MAX_OWN_HOPS {
             return Err(Refusal::Loop);
         }
@@ -387,7 +397,12 @@ impl Gateway {
         let asked = Asked { method, headers, body: request.body, address };
         let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
-        record.client_id = answer.client_id.map(Into::into);
+        record.client_id = answer.client_id.as_deref().map(Into::into);
+        let mut answer = answer;
+        if !audited(record, &answer).await {
+            answer = Answer::unavailable();
+            record.reason = "audit_failed";
+        }
         if endpoint == Endpoint::Token {
             record.client_authentication = answer.authentication;
         }
@@ -430,6 +445,33 @@ impl TokenJudge for Gateway {
 fn tracer(generation: &Generation) -> Option<Rc<Tracer>> {
     let (spans, settings) = (generation.spans.clone()?, generation.settings.tracing.as_ref()?);
     Some(Rc::new(Tracer::new(spans, settings.sample_ratio, generation.clock.clone())))
+}
+
+/// Tells what became of a token. Whether the answer may say so.
+async fn audited(record: &Record, answer: &Answer) -> bool {
+    let (Some(audit), Some(deed)) = (&record.audit, &answer.deed) else { return true };
+    let (asked, authentication) = (observe::Asked::of(record), answer.authentication);
+    let event = match &**deed {
+        Deed::Issued { token_id, scope, audience, expires_at, format } => AuditEvent::Issued {
+            asked,
+            authentication,
+            scope,
+            audience,
+            jti: token_id,
+            expires_at: *expires_at,
+            format: match format {
+                TokenFormat::Jwt => "jwt",
+                TokenFormat::Opaque => "opaque",
+            },
+        },
+        Deed::Revoked { token_id, expires_at } => {
+            AuditEvent::Revoked { asked, jti: token_id.as_deref(), expires_at: *expires_at }
+        }
+        Deed::Told { token_id, active } => {
+            AuditEvent::Introspected { asked, active: *active, jti: token_id.as_deref() }
+        }
+    };
+    audit.assure(&event).await
 }
 
 /// The URL of the metadata of the first audience that is a URL.

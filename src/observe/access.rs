@@ -5,10 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode};
 
+use super::audit::AuditLog;
 use super::metrics::Meter;
 use super::trace::Trace;
 use super::{LogSink, Metrics};
@@ -95,6 +97,8 @@ pub struct Record {
     pub upstream_time: Option<Duration>,
     /// Its part in a trace, where tracing is on.
     pub trace: Option<Box<Trace>>,
+    /// Where it is told that it was refused.
+    pub audit: Option<Arc<AuditLog>>,
 }
 
 impl Record {
@@ -115,6 +119,7 @@ impl Record {
             client_authentication: "",
             upstream_time: None,
             trace: None,
+            audit: None,
         }
     }
 }
@@ -173,6 +178,9 @@ impl AccessLog {
     pub fn end(&self, record: &Record, status: StatusCode, bytes: u64, whole: bool) {
         if let Some(trace) = &record.trace {
             trace.end(record, status, whole);
+        }
+        if let Some(audit) = &record.audit {
+            audit.end(record, status);
         }
         let took = self.clock.monotonic().saturating_duration_since(record.started);
         self.meter.end(record, status, whole, took, || self.clock.unix_seconds());

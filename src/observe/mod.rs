@@ -4,6 +4,7 @@
 //! terminal, pipe or disk holds no request up; what does not fit is dropped and counted.
 
 mod access;
+mod audit;
 mod counters;
 mod events;
 mod metrics;
@@ -13,6 +14,7 @@ mod tally;
 mod trace;
 
 pub use access::{AccessLog, Decision, Record, RequestId, RequestIds, RouteName};
+pub use audit::{Asked, AuditEvent, AuditLog};
 pub use counters::{Counted, Counter, Counters, Gauge};
 pub use events::{Events, init as init_events};
 pub use metrics::{Held, Metrics, OTHER, Outcome, Reading, RouteReading};

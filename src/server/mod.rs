@@ -7,6 +7,7 @@ mod http2;
 mod limits;
 mod listener;
 mod panics;
+mod proxy;
 mod reload;
 mod shutdown;
 mod supervisor;
@@ -37,7 +38,7 @@ use crate::admin::Facts;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
-use crate::observe::{LogSink, Metrics, Reading};
+use crate::observe::{AuditEvent, LogSink, Metrics, Reading};
 use crate::store;
 use admin_thread::AdminThread;
 use listener::Listening;
@@ -187,6 +188,13 @@ pub fn start(
         None => None,
     };
     running.control.begin(lines, listening, admin);
+    if let Some(audit) = generation.audit() {
+        audit.tell(&AuditEvent::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            configuration: generation.settings().digest.as_deref(),
+        });
+    }
     Ok(running)
 }
 
@@ -272,7 +280,12 @@ impl Running {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
         }
-        if let Some(spans) = self.shared.generation.load().spans() {
+        let generation = self.shared.generation.load_full();
+        if let Some(audit) = generation.audit() {
+            audit.tell(&AuditEvent::Stopped { requests: self.totals().requests });
+            audit.flush(LAST_EVENTS);
+        }
+        if let Some(spans) = generation.spans() {
             spans.flush(LAST_SPANS);
         }
         self.advance(Phase::Ending);
@@ -293,3 +306,5 @@ impl Drop for Running {
 
 /// How long the end waits for the last spans.
 const LAST_SPANS: Duration = Duration::from_secs(2);
+/// How long the end waits for the last events of the audit log.
+const LAST_EVENTS: Duration = Duration::from_secs(5);

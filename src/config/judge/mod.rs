@@ -1,6 +1,7 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
 mod access;
+mod audit;
 mod client_keys;
 mod clients;
 mod cors;
@@ -60,11 +61,19 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .issuers
         .as_ref()
         .and_then(|issuers| issuers::issuers(&issuers.value, raw.token.as_ref(), desk));
-    let identity =
-        raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let asks_clients = raw
+        .server
+        .as_ref()
+        .and_then(|server| server.value.tls.as_ref())
+        .is_some_and(|tls| tls.value.0.iter().any(|one| one.value.given.has("client_ca_file")));
+    let identity = raw
+        .identity
+        .as_ref()
+        .and_then(|identity| identity::identity(&identity.value, asks_clients, desk));
     let cors = cors::cors(raw.cors.as_ref(), desk);
     let forward_auth = listeners::forward_auth(raw, desk);
     let tracing = tracing::tracing(raw.tracing.as_ref(), desk);
+    let audit = audit::audit(raw.audit.as_ref(), desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -107,6 +116,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         },
         log: log?,
         tracing: tracing?,
+        audit: audit?,
+        digest: None,
     })
 }
 
