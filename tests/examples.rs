@@ -25,6 +25,11 @@ fn one_file_runs_with_secrets_from_variables_and_from_files() {
 }
 
 #[test]
+fn a_client_writes_by_its_certificate_and_a_stolen_token_is_worth_nothing() {
+    markdown::hold("examples/tls/README.md");
+}
+
+#[test]
 fn an_admin_area_is_closed() {
     markdown::hold("examples/admin-area/README.md");
 }
@@ -104,6 +109,7 @@ fn every_example_is_run_by_a_test() {
         "reference-tokens-and-jwts",
         "revocable-tokens",
         "sidecar",
+        "tls",
         "watch-before-you-enforce",
         "with-your-identity-provider",
     ];

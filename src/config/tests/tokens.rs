@@ -102,7 +102,7 @@ fn a_way_without_means_is_a_fault_in_its_place() {
     let told = faults(client(&format!("{secret}\nauthentication = []")));
     assert!(told.contains("`authentication` is empty"), "{told}");
     let told = faults(client(&format!("{secret}\nauthentication = [\"tls_client_auth\"]")));
-    assert!(told.contains("unknown value `tls_client_auth`"), "{told}");
+    assert!(told.contains("add tls_client_subject"), "{told}");
     let told = faults(client("authentication = [\"client_secret_basic\"]"));
     assert!(told.contains("this client has no secret"), "{told}");
 }
