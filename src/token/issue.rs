@@ -46,6 +46,12 @@ pub enum IssueError {
     Key(#[from] KeyError),
 }
 
+/// A token, and its `jti`.
+pub(super) struct Minted {
+    pub(super) token: String,
+    pub(super) id: String,
+}
+
 /// What is said in a token (RFC 9068 §2.2), in one pass and without a tree.
 struct Claims<'a> {
     issuer: &'a str,
@@ -106,12 +112,12 @@ pub(super) fn issue(
     issuer: &str,
     about: &About<'_>,
     audience: &Value,
-) -> Result<String, IssueError> {
+) -> Result<Minted, IssueError> {
     let mut random = [0; TOKEN_ID_BYTES];
     rand::fill(&mut random)?;
-    let token_id = URL_SAFE_NO_PAD.encode(random);
-    let token_id = token_id.as_str();
-    Ok(key.sign(TYPE, &Claims { issuer, about, audience, token_id })?)
+    let id = URL_SAFE_NO_PAD.encode(random);
+    let claims = Claims { issuer, about, audience, token_id: id.as_str() };
+    Ok(Minted { token: key.sign(TYPE, &claims)?, id })
 }
 
 /// A reference token for `client`, kept in `store` until `expires_in` seconds from `now` have passed.
@@ -119,7 +125,7 @@ pub(super) async fn refer(
     store: &dyn Store,
     about: &About<'_>,
     audience: Value,
-) -> Result<String, TokenError> {
+) -> Result<Minted, TokenError> {
     let mut more = about.client.claims.clone();
     more.extend(about.confirmation().map(|confirmation| ("cnf".to_owned(), confirmation)));
     let kept = Kept {
@@ -134,7 +140,7 @@ pub(super) async fn refer(
     // Strings and numbers alone: there is nothing that cannot be written.
     let record = serde_json::to_vec(&kept).unwrap_or_default();
     store.put(digest, record.into(), kept.exp).await?;
-    Ok(token)
+    Ok(Minted { token, id: reference::token_id(&digest) })
 }
 
 /// An access token for the client `id` of `settings`, as the token endpoint would issue it at `now`; with
@@ -169,7 +175,7 @@ pub fn mint(
     let expires_in = expires_in.map_or(record.expires_in, |lifetime| lifetime.as_secs().max(1));
     let audience = Request::default().audience(&record.audience).unwrap_or_default();
     let about = About { client: &record, scopes: &scopes, now, expires_in, bound_to: None };
-    issue(token.keys.signing(), &token.issuer, &about, &audience)
+    issue(token.keys.signing(), &token.issuer, &about, &audience).map(|minted| minted.token)
 }
 
 /// RFC 9068 §2.1.
