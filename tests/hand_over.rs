@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use support::process::{Process, command};
+use support::process::{Process, command, program};
 use support::{Client, Upstream, eventually, get, scratch_file, toml};
 
 fn scale() -> usize {
@@ -186,8 +186,12 @@ fn handed(file: &Path, first: OwnedFd, second: Option<OwnedFd>) -> Process {
         "exec 3<&0 0</dev/null {more}; LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" run --config \"$1\""
     );
     let mut command = Command::new("sh");
-    command.args(["-c", &script, env!("CARGO_BIN_EXE_tollgate")]).arg(file);
-    command.stdin(first).stdout(Stdio::piped());
+    command.args(["-c", &script, &program()]).arg(file);
+    command
+        .stdin(first)
+        .stdout(Stdio::piped())
+        .env_remove("TOLLGATE_TEST_SCALE")
+        .env_remove("TOLLGATE_TEST_PROGRAM");
     if let Some(second) = second {
         command.stderr(second);
     }

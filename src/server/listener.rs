@@ -384,3 +384,42 @@ const SYN: u32 = 0x02;
 const ACK: u32 = 0x10;
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::{Listener, Owner, StdListener, tcp};
+
+    #[tokio::test]
+    async fn whoever_asks_a_listener_that_turns_away_is_not_refused_and_whoever_was_there_is_let_in()
+     {
+        let socket = tcp("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener::new(StdListener::Tcp(socket, Owner::Us)).unwrap();
+        let early = TcpStream::connect(address).unwrap();
+        listener.turn_away().unwrap();
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, Some(early.local_addr().unwrap()));
+        // another one beside it has them
+        let _next = tcp(address, true).unwrap();
+        drop(listener);
+        TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_somebody_else_turns_nobody_away() {
+        let socket = tcp("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let theirs = socket.try_clone().unwrap();
+        let listener = Listener::new(StdListener::Tcp(socket, Owner::Another)).unwrap();
+        listener.turn_away().unwrap();
+        drop(listener);
+        TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+        drop(theirs);
+    }
+}
