@@ -278,7 +278,7 @@ pub fn command(file: &Path, ulimit: &str) -> Command {
         Command::new(program)
     } else {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\""), program]);
+        shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\""), &program]);
         shell
     };
     for (name, _) in std::env::vars_os() {
