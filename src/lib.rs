@@ -10,6 +10,8 @@ pub mod cli;
 
 pub mod demo;
 
+pub mod doctor;
+
 pub mod server;
 
 pub mod admin;

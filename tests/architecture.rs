@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Top to bottom. Modules on one line do not know each other.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
-    &["demo"],
+    &["demo", "doctor"],
     &["server"],
     &["admin"],
     &["gateway"],

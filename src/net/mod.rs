@@ -55,6 +55,17 @@ impl Stream {
         }
     }
 
+    /// The certificate by which the peer proved itself, DER; none in clear.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        let certificates = match self {
+            Self::Tls(io) => io.get_ref().1.peer_certificates(),
+            Self::TlsUnix(io) => io.get_ref().1.peer_certificates(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
+        };
+        certificates?.first().map(AsRef::as_ref)
+    }
+
     /// Makes the coming close a reset: the peer cannot take what it has for the whole.
     pub fn reset_on_close(&self) {
         if let Self::Http2(io) = self {
