@@ -35,6 +35,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
     Settings {
         server: Server {
             listen: Vec::new(),
+            tls: Vec::new(),
             workers: 1,
             trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),
@@ -50,6 +51,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             name: "default".to_owned(),
             origins: vec![Origin {
                 https: false,
+                h2c: false,
                 address: OriginAddress::Tcp("127.0.0.1".to_owned(), 9000),
                 authority: "127.0.0.1:9000".to_owned(),
                 base_path: String::new(),
@@ -92,6 +94,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         rate_limit: None,
         routes: Vec::new(),
         cors: None,
+        forward_auth: None,
         identity: Identity {
             headers: vec![
                 header("x-auth-subject", "sub"),

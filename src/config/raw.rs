@@ -10,9 +10,9 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::shape::{At, Key, Read, Shape, field, section};
 use super::value::{
-    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, Entries, FilePath, Hidden,
-    Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional, Protect, RouteAccess,
-    Signature, Text, TokenFormat,
+    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, ClientCertificate, Entries,
+    FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional,
+    Protect, RouteAccess, Signature, Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -39,6 +39,8 @@ section! {
         routes: Vec<At<Route>> = NONE;
         /// Which web pages of other origins may call, where no route says otherwise. Left out: preflights and answers are the upstream's.
         cors: Cors;
+        /// An endpoint at which other proxies ask whether a request may go on; off when absent.
+        forward_auth: ForwardAuth;
         /// What the upstream learns of the caller.
         identity: Identity = ();
         /// Where reference tokens and revocations are kept.
@@ -53,6 +55,8 @@ section! {
     Server {
         /// Where to listen: an address with its port (0: any free one), `unix:/path` for a unix socket, or a list of these.
         listen: OneOrMore<ListenAddress> = "127.0.0.1:8080";
+        /// TLS for everything that comes over TCP; a unix socket stays in clear. A list: the certificate for the name that the client asks for, else the first.
+        tls: OneOrMore<ServerTls>;
         /// Threads; 0 means one for each core.
         workers: Whole<Workers> = 0;
         /// Peers (addresses or networks) whose Forwarded and X-Forwarded-* headers are believed.
@@ -75,9 +79,21 @@ section! {
         drain_timeout: Span<DrainTimeout> = "30s";
     }
 
+    /// A certificate that the gateway shows, and whom it asks for one.
+    ServerTls {
+        /// The PEM file of the certificate, with the intermediate ones behind it. Required.
+        certificate_file: FilePath;
+        /// The PEM file of its private key. Required.
+        private_key_file: FilePath;
+        /// The PEM file of the authorities whose certificates clients may show; without it none is asked for.
+        client_ca_file: FilePath;
+        /// With client_ca_file. required: nobody without a certificate gets a connection. optional: who has one may show it.
+        client_certificate: ClientCertificate = "required";
+    }
+
     /// Where every request goes that is not the gateway's own.
     Upstream {
-        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required, unless urls is given.
+        /// The upstream's URL: http://, https://, h2c:// (HTTP/2 in clear) or unix:/path. Over https the upstream chooses between HTTP/1.1 and HTTP/2. A path in it is put before each request's path. Required, unless urls is given.
         url: Text;
         /// Several URLs of one and the same service, instead of url: requests are spread over them.
         urls: Vec<At<Text>>;
@@ -385,6 +401,12 @@ section! {
         credentials: bool = false;
         /// How long a browser may go by the answer to a preflight.
         max_age: Span<CorsAge> = "10m";
+    }
+
+    /// An endpoint for nginx auth_request, Traefik ForwardAuth and Caddy forward_auth: the same judge, but nothing is forwarded.
+    ForwardAuth {
+        /// Where they ask, such as /auth/verify; only those in server.trusted_proxies are believed. Required.
+        path: Text;
     }
 
     /// What the upstream learns of the caller on one route.

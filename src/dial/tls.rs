@@ -11,11 +11,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{Origin, OriginAddress, UpstreamTls};
+use crate::net::Counted;
 
 /// TLS with one server name and one set of roots.
 #[derive(Clone)]
 pub struct TlsClient {
-    connector: TlsConnector,
+    /// Offers HTTP/1.1 alone.
+    http1: TlsConnector,
+    /// Offers HTTP/2 too.
+    any: TlsConnector,
     name: ServerName<'static>,
 }
 
@@ -60,18 +64,23 @@ impl TlsClient {
             (None, OriginAddress::Unix(_)) => "localhost".to_owned(),
         };
         let name = ServerName::try_from(name.clone()).map_err(|_| TlsSetupError::Name(name))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        let mut any = config.clone();
+        any.alpn_protocols.insert(0, b"h2".to_vec());
+        let (http1, any) = (Arc::new(config).into(), Arc::new(any).into());
+        Ok(Self { http1, any, name })
     }
 
-    /// The handshake over a connected socket.
+    /// The handshake over a connected socket. `offer_http2`: the peer may choose it (RFC 7301).
     ///
     /// # Errors
     /// Whatever the peer or its certificate did wrong.
     pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         socket: S,
-    ) -> io::Result<TlsStream<S>> {
-        self.connector.connect(self.name.clone(), socket).await
+        offer_http2: bool,
+    ) -> io::Result<TlsStream<Counted<S>>> {
+        let connector = if offer_http2 { &self.any } else { &self.http1 };
+        connector.connect(self.name.clone(), Counted::new(socket)).await
     }
 }
 
