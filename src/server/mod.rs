@@ -8,6 +8,7 @@ mod http2;
 mod limits;
 mod listener;
 mod panics;
+mod proxy;
 mod reload;
 mod shutdown;
 mod supervisor;
