@@ -109,6 +109,9 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         store: StoreUrl::Memory,
         admin: None,
         log: Log { json: false, level: "info".to_owned(), access: true },
+        tracing: None,
+        audit: None,
+        digest: None,
     }
 }
 
@@ -117,7 +120,8 @@ pub(crate) fn client(id: &str, secrets: Vec<ClientSecret>) -> Client {
         id: id.to_owned(),
         secrets,
         keys: Vec::new(),
-        methods: Methods { basic: true, post: true, key: false },
+        certificate: None,
+        methods: Methods { basic: true, post: true, key: false, tls: false },
         scopes: Scopes::parse("api:write api:read").unwrap(),
         audience: None,
         expires_in: None,

@@ -5,7 +5,7 @@
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are the schema's, too: their brackets are those of TOML
 
 use super::address::{ListenAddress, Network, Socket};
-use super::amount::{Limits, Size, Span, Whole};
+use super::amount::{Limits, Ratio, Size, Span, Whole};
 use super::node::{Node, Value};
 use super::report::Report;
 use super::shape::{At, Key, Read, Shape, field, section};
@@ -49,6 +49,10 @@ section! {
         admin: Admin;
         /// What is logged, to standard output.
         log: Log = ();
+        /// Spans for an OpenTelemetry collector; off when absent.
+        tracing: Tracing;
+        /// Who was given which token and who was refused, as a stream of its own; off when absent.
+        audit: Audit;
     }
 
     /// How clients are let in.
@@ -251,8 +255,14 @@ section! {
         format: TokenFormat;
         /// Further claims of its tokens.
         claims: Entries<Anything> = ();
-        /// How it may prove itself; default: every way that it has a secret or a key for.
+        /// How it may prove itself; default: every way that it has a secret, a key or a certificate for.
         authentication: Vec<At<ClientAuthentication>>;
+        /// For tls_client_auth (RFC 8705), over a listener with client_ca_file: the subject of its certificate, as RFC 2253 writes it, such as CN=ci,O=Acme.
+        tls_client_subject: Text;
+        /// The same, by a DNS name among the certificate's alternative names.
+        tls_client_san_dns: Text;
+        /// The same, by a URI among them, such as spiffe://example.com/ci.
+        tls_client_san_uri: Text;
         /// The PEM file of its public key, for private_key_jwt (RFC 7523); with `algorithm`.
         public_key_file: FilePath;
         /// The file of its public keys as a JSON Web Key Set, for private_key_jwt, instead of public_key_file.
@@ -446,6 +456,28 @@ section! {
     Admin {
         /// Where /health/live and /health/ready answer. Required.
         listen: Socket;
+    }
+
+    /// Who was given which token and who was refused: JSON, one event a line.
+    Audit {
+        /// Where events go: stdout, stderr or file:/path; a file is opened again at every reload. Required.
+        output: Text;
+        /// Whether no token is issued and none revoked unless that is written.
+        required: bool = false;
+    }
+
+    /// Spans for an OpenTelemetry collector.
+    Tracing {
+        /// Where spans are sent, by OTLP over HTTP in protobuf, such as http://127.0.0.1:4318/v1/traces. Required.
+        endpoint: Text;
+        /// The share of requests that become spans, 0 to 1. A trusted proxy that tells a trace decides for it.
+        sample_ratio: Ratio = 1.0;
+        /// What the collector calls this gateway.
+        service_name: Text = "tollgate";
+        /// Headers for the collector, such as an API key. Better: headers_file.
+        headers: Entries<Hidden> = ();
+        /// The file that holds such headers, each on a line of its own as `Name: value`.
+        headers_file: FilePath;
     }
 
     /// What is logged, to standard output.

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
 use super::pattern::{HostPattern, PathPattern};
-use crate::certificate::{Certificate, Field};
+use crate::certificate::{Certificate, Field, Name};
 use crate::condition::Condition;
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
@@ -52,6 +52,12 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// `[log]`
     pub log: Log,
+    /// `[tracing]`; off when absent.
+    pub tracing: Option<Tracing>,
+    /// `[audit]`; off when absent.
+    pub audit: Option<Audit>,
+    /// SHA-256 of the file that these come from, in hexadecimal; none where there was no file.
+    pub digest: Option<String>,
 }
 
 impl Settings {
@@ -432,6 +438,8 @@ pub struct Client {
     pub secrets: Vec<ClientSecret>,
     /// Each public key that its assertions may be signed for.
     pub keys: Vec<VerifyingKey>,
+    /// What its certificate says.
+    pub certificate: Option<CertificateName>,
     /// How it may prove itself.
     pub methods: Methods,
     /// What it may ask for.
@@ -457,6 +465,31 @@ pub struct Methods {
     pub post: bool,
     /// `private_key_jwt`: a signed assertion (RFC 7523).
     pub key: bool,
+    /// `tls_client_auth`: the certificate of the connection (RFC 8705).
+    pub tls: bool,
+}
+
+/// By what a client's certificate is known (RFC 8705 §2.1.2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CertificateName {
+    /// Its subject, as RFC 2253 writes it.
+    Subject(String),
+    /// A host among its alternative names, in lower case.
+    Dns(String),
+    /// A URI among them.
+    Uri(String),
+}
+
+impl CertificateName {
+    /// Whether this certificate is known by it.
+    #[must_use]
+    pub fn is_of(&self, certificate: &Certificate) -> bool {
+        match self {
+            Self::Subject(subject) => certificate.subject.as_ref() == Some(subject),
+            Self::Dns(host) => certificate.names.contains(&Name::Dns(host.clone())),
+            Self::Uri(uri) => certificate.names.contains(&Name::Uri(uri.clone())),
+        }
+    }
 }
 
 /// One way in which a client may prove itself.
@@ -695,6 +728,53 @@ pub enum StoreUrl {
 pub struct Admin {
     /// Where `/health/live` and `/health/ready` answer.
     pub listen: SocketAddr,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// Where events go.
+    pub output: AuditOutput,
+    /// Whether nothing is issued or revoked unless that is written.
+    pub required: bool,
+}
+
+/// Where events go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuditOutput {
+    /// `stdout`
+    Stdout,
+    /// `stderr`
+    Stderr,
+    /// `file:/path`
+    File(PathBuf),
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// Where spans are sent.
+    pub endpoint: Endpoint,
+    /// The share of requests that become spans, 0 to 1.
+    pub sample_ratio: f64,
+    /// What the collector calls this gateway.
+    pub service_name: String,
+    /// Headers for the collector; each name once.
+    pub headers: Vec<(HeaderName, Secret<String>)>,
+}
+
+/// Whether an exporter for one is good for the other, too.
+impl PartialEq for Tracing {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { endpoint, sample_ratio, service_name, headers } = self;
+        *endpoint == other.endpoint
+            && sample_ratio.to_bits() == other.sample_ratio.to_bits()
+            && *service_name == other.service_name
+            && headers.len() == other.headers.len()
+            && headers.iter().zip(&other.headers).all(|(left, right)| {
+                left.0 == right.0 && left.1.same_bytes(right.1.expose().as_bytes())
+            })
+    }
 }
 
 /// `[log]`
