@@ -37,6 +37,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             listen: Vec::new(),
             tls: Vec::new(),
             workers: 1,
+            proxy_protocol: false,
             trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(60),
@@ -51,6 +52,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             name: "default".to_owned(),
             origins: vec![Origin {
                 https: false,
+                h2c: false,
                 address: OriginAddress::Tcp("127.0.0.1".to_owned(), 9000),
                 authority: "127.0.0.1:9000".to_owned(),
                 base_path: String::new(),
@@ -93,6 +95,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         rate_limit: None,
         routes: Vec::new(),
         cors: None,
+        forward_auth: None,
         identity: Identity {
             headers: vec![
                 header("x-auth-subject", "sub"),
@@ -100,11 +103,15 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
                 header("x-auth-scope", "scope"),
                 header("x-auth-issuer", "iss"),
             ],
+            certificate_headers: Vec::new(),
             authorization: AuthorizationHeader::Forward,
         },
         store: StoreUrl::Memory,
         admin: None,
         log: Log { json: false, level: "info".to_owned(), access: true },
+        tracing: None,
+        audit: None,
+        digest: None,
     }
 }
 
@@ -113,7 +120,8 @@ pub(crate) fn client(id: &str, secrets: Vec<ClientSecret>) -> Client {
         id: id.to_owned(),
         secrets,
         keys: Vec::new(),
-        methods: Methods { basic: true, post: true, key: false },
+        certificate: None,
+        methods: Methods { basic: true, post: true, key: false, tls: false },
         scopes: Scopes::parse("api:write api:read").unwrap(),
         audience: None,
         expires_in: None,

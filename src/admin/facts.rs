@@ -57,7 +57,7 @@ pub struct ReloadReport {
     pub at: u64,
     /// Whether it was applied.
     pub ok: bool,
-    /// Everything that was wrong.
+    /// Everything that was wrong, each as a terminal shows it.
     pub faults: Vec<String>,
     /// The number of the configuration in force since then; the one of the start is 1.
     pub generation: u64,
@@ -147,6 +147,9 @@ impl Facts {
         let judges_own = current.settings().token.is_some();
         if !judges_own && others.len() > 0 && !others.any(|(_, it)| it.state.is_usable()) {
             return Some("no issuer can be asked, and none of its keys are known");
+        }
+        if !current.origins().any_usable() {
+            return Some("no origin of any upstream is well");
         }
         None
     }

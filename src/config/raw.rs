@@ -5,14 +5,14 @@
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are the schema's, too: their brackets are those of TOML
 
 use super::address::{ListenAddress, Network, Socket};
-use super::amount::{Limits, Size, Span, Whole};
+use super::amount::{Limits, Ratio, Size, Span, Whole};
 use super::node::{Node, Value};
 use super::report::Report;
 use super::shape::{At, Key, Read, Shape, field, section};
 use super::value::{
-    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, ClientCertificate, Entries,
-    FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional,
-    Protect, RouteAccess, Signature, Text, TokenFormat,
+    Anything, Authorization, Balance, CertificateField, ClientAuth, ClientAuthentication,
+    ClientCertificate, Entries, FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment,
+    OneOrMore, Optional, Protect, RouteAccess, Signature, Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -39,6 +39,8 @@ section! {
         routes: Vec<At<Route>> = NONE;
         /// Which web pages of other origins may call, where no route says otherwise. Left out: preflights and answers are the upstream's.
         cors: Cors;
+        /// An endpoint at which other proxies ask whether a request may go on; off when absent.
+        forward_auth: ForwardAuth;
         /// What the upstream learns of the caller.
         identity: Identity = ();
         /// Where reference tokens and revocations are kept.
@@ -47,6 +49,10 @@ section! {
         admin: Admin;
         /// What is logged, to standard output.
         log: Log = ();
+        /// Spans for an OpenTelemetry collector; off when absent.
+        tracing: Tracing;
+        /// Who was given which token and who was refused, as a stream of its own; off when absent.
+        audit: Audit;
     }
 
     /// How clients are let in.
@@ -57,7 +63,9 @@ section! {
         tls: OneOrMore<ServerTls>;
         /// Threads; 0 means one for each core.
         workers: Whole<Workers> = 0;
-        /// Peers (addresses or networks) whose Forwarded and X-Forwarded-* headers are believed.
+        /// Whether every connection over TCP begins with a PROXY header (version 1 or 2), before TLS; believed from trusted_proxies alone, and any other connection is closed.
+        proxy_protocol: bool = false;
+        /// Peers (addresses or networks) whose Forwarded and X-Forwarded-* headers, and PROXY header, are believed.
         trusted_proxies: Vec<At<Network>> = NONE;
         /// How long a client may take to send the head of a request.
         header_timeout: Span<HeaderTimeout> = "10s";
@@ -91,7 +99,7 @@ section! {
 
     /// Where every request goes that is not the gateway's own.
     Upstream {
-        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required, unless urls is given.
+        /// The upstream's URL: http://, https://, h2c:// (HTTP/2 in clear) or unix:/path. Over https the upstream chooses between HTTP/1.1 and HTTP/2. A path in it is put before each request's path. Required, unless urls is given.
         url: Text;
         /// Several URLs of one and the same service, instead of url: requests are spread over them.
         urls: Vec<At<Text>>;
@@ -157,6 +165,10 @@ section! {
         ca_file: FilePath;
         /// The name to ask for and to check, instead of the URL's host.
         server_name: Text;
+        /// The PEM file of the certificate that the upstream is shown, with the intermediate ones behind it; with private_key_file.
+        certificate_file: FilePath;
+        /// The PEM file of its private key.
+        private_key_file: FilePath;
     }
 
     /// The token service.
@@ -243,8 +255,14 @@ section! {
         format: TokenFormat;
         /// Further claims of its tokens.
         claims: Entries<Anything> = ();
-        /// How it may prove itself; default: every way that it has a secret or a key for.
+        /// How it may prove itself; default: every way that it has a secret, a key or a certificate for.
         authentication: Vec<At<ClientAuthentication>>;
+        /// For tls_client_auth (RFC 8705), over a listener with client_ca_file: the subject of its certificate, as RFC 2253 writes it, such as CN=ci,O=Acme.
+        tls_client_subject: Text;
+        /// The same, by a DNS name among the certificate's alternative names.
+        tls_client_san_dns: Text;
+        /// The same, by a URI among them, such as spiffe://example.com/ci.
+        tls_client_san_uri: Text;
         /// The PEM file of its public key, for private_key_jwt (RFC 7523); with `algorithm`.
         public_key_file: FilePath;
         /// The file of its public keys as a JSON Web Key Set, for private_key_jwt, instead of public_key_file.
@@ -401,6 +419,12 @@ section! {
         max_age: Span<CorsAge> = "10m";
     }
 
+    /// An endpoint for nginx auth_request, Traefik ForwardAuth and Caddy forward_auth: the same judge, but nothing is forwarded.
+    ForwardAuth {
+        /// Where they ask, such as /auth/verify; only those in server.trusted_proxies are believed. Required.
+        path: Text;
+    }
+
     /// What the upstream learns of the caller on one route.
     RouteIdentity {
         /// Header names and the claims that fill them, instead of [identity]'s. Required.
@@ -416,6 +440,8 @@ section! {
             ("X-Auth-Scope", "scope"),
             ("X-Auth-Issuer", "iss"),
         ];
+        /// Header names and what of a client's certificate fills them: subject (RFC 2253), san (the alternative names) or sha256 (the fingerprint). With a client_ca_file the default is { X-Client-Cert-Subject = "subject", X-Client-Cert-San = "san", X-Client-Cert-Sha256 = "sha256" }.
+        certificate_headers: Entries<CertificateField>;
         /// Whether the upstream gets the Authorization header of a request whose token was valid.
         authorization: Authorization = "forward";
     }
@@ -430,6 +456,28 @@ section! {
     Admin {
         /// Where /health/live and /health/ready answer. Required.
         listen: Socket;
+    }
+
+    /// Who was given which token and who was refused: JSON, one event a line.
+    Audit {
+        /// Where events go: stdout, stderr or file:/path; a file is opened again at every reload. Required.
+        output: Text;
+        /// Whether no token is issued and none revoked unless that is written.
+        required: bool = false;
+    }
+
+    /// Spans for an OpenTelemetry collector.
+    Tracing {
+        /// Where spans are sent, by OTLP over HTTP in protobuf, such as http://127.0.0.1:4318/v1/traces. Required.
+        endpoint: Text;
+        /// The share of requests that become spans, 0 to 1. A trusted proxy that tells a trace decides for it.
+        sample_ratio: Ratio = 1.0;
+        /// What the collector calls this gateway.
+        service_name: Text = "tollgate";
+        /// Headers for the collector, such as an API key. Better: headers_file.
+        headers: Entries<Hidden> = ();
+        /// The file that holds such headers, each on a line of its own as `Name: value`.
+        headers_file: FilePath;
     }
 
     /// What is logged, to standard output.

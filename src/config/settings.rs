@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
 use super::pattern::{HostPattern, PathPattern};
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Field, Name};
 use crate::condition::Condition;
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
@@ -42,6 +42,8 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// `[cors]`: what is said of other origins where no route says otherwise.
     pub cors: Option<Cors>,
+    /// `[forward_auth]`: where other proxies ask; off when absent.
+    pub forward_auth: Option<String>,
     /// `[identity]`
     pub identity: Identity,
     /// `[store]`
@@ -50,6 +52,12 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// `[log]`
     pub log: Log,
+    /// `[tracing]`; off when absent.
+    pub tracing: Option<Tracing>,
+    /// `[audit]`; off when absent.
+    pub audit: Option<Audit>,
+    /// SHA-256 of the file that these come from, in hexadecimal; none where there was no file.
+    pub digest: Option<String>,
 }
 
 impl Settings {
@@ -104,7 +112,9 @@ pub struct Server {
     pub tls: Vec<ServerTls>,
     /// Threads, at least 1 (0 in the file: one for each core).
     pub workers: usize,
-    /// Peers whose forwarding headers are believed.
+    /// Whether every connection over TCP begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Peers whose forwarding headers are believed, and their PROXY header.
     pub trusted_proxies: Vec<IpNet>,
     /// From accept, or from the first byte of a later request, to the end of its head.
     pub header_timeout: Duration,
@@ -152,6 +162,8 @@ pub struct ClientCertificates {
     pub roots: Vec<Vec<u8>>,
     /// Whether nobody without one gets a connection.
     pub required: bool,
+    /// Of both: the same where the same is asked of clients.
+    pub digest: [u8; 32],
 }
 
 /// Neither key nor certificate: what it is for.
@@ -253,11 +265,25 @@ pub enum Balance {
     Random,
 }
 
+impl Balance {
+    /// As the file has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastRequests => "least_requests",
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+        }
+    }
+}
+
 /// One address of an upstream.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {
     /// Whether TLS is spoken.
     pub https: bool,
+    /// Whether HTTP/2 is spoken without asking (`h2c://`). Over TLS the origin chooses.
+    pub h2c: bool,
     /// Where to connect to.
     pub address: OriginAddress,
     /// The `Host` of this origin (`host` or `host:port`; `localhost` for a unix socket).
@@ -269,7 +295,11 @@ pub struct Origin {
 /// Its URL.
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.https { "https" } else { "http" };
+        let scheme = match (self.https, self.h2c) {
+            (true, _) => "https",
+            (false, true) => "h2c",
+            (false, false) => "http",
+        };
         match &self.address {
             OriginAddress::Tcp(..) => {
                 write!(out, "{scheme}://{}{}", self.authority, self.base_path)
@@ -295,7 +325,38 @@ pub struct UpstreamTls {
     pub roots: Option<Vec<Vec<u8>>>,
     /// The name to ask for and to check instead of the origin's host.
     pub server_name: Option<String>,
+    /// What we prove ourselves with.
+    pub identity: Option<UpstreamIdentity>,
 }
+
+/// The certificate that an upstream is shown, with its key.
+#[derive(Clone)]
+pub struct UpstreamIdentity {
+    /// What the certificate says.
+    pub certificate: Certificate,
+    /// The certificate, the intermediate ones behind it, and the key that it is of.
+    pub identity: Arc<CertifiedKey>,
+    /// Of the certificates and the key.
+    pub digest: [u8; 32],
+}
+
+impl fmt::Debug for UpstreamIdentity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("UpstreamIdentity")
+            .field("subject", &self.certificate.subject)
+            .field("not_after", &self.certificate.not_after)
+            .field("digest", &self.digest)
+            .finish()
+    }
+}
+
+impl PartialEq for UpstreamIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for UpstreamIdentity {}
 
 /// The token service.
 #[derive(Clone, Debug)]
@@ -377,6 +438,8 @@ pub struct Client {
     pub secrets: Vec<ClientSecret>,
     /// Each public key that its assertions may be signed for.
     pub keys: Vec<VerifyingKey>,
+    /// What its certificate says.
+    pub certificate: Option<CertificateName>,
     /// How it may prove itself.
     pub methods: Methods,
     /// What it may ask for.
@@ -402,6 +465,31 @@ pub struct Methods {
     pub post: bool,
     /// `private_key_jwt`: a signed assertion (RFC 7523).
     pub key: bool,
+    /// `tls_client_auth`: the certificate of the connection (RFC 8705).
+    pub tls: bool,
+}
+
+/// By what a client's certificate is known (RFC 8705 §2.1.2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CertificateName {
+    /// Its subject, as RFC 2253 writes it.
+    Subject(String),
+    /// A host among its alternative names, in lower case.
+    Dns(String),
+    /// A URI among them.
+    Uri(String),
+}
+
+impl CertificateName {
+    /// Whether this certificate is known by it.
+    #[must_use]
+    pub fn is_of(&self, certificate: &Certificate) -> bool {
+        match self {
+            Self::Subject(subject) => certificate.subject.as_ref() == Some(subject),
+            Self::Dns(host) => certificate.names.contains(&Name::Dns(host.clone())),
+            Self::Uri(uri) => certificate.names.contains(&Name::Uri(uri.clone())),
+        }
+    }
 }
 
 /// One way in which a client may prove itself.
@@ -611,6 +699,8 @@ pub enum RewritePart {
 pub struct Identity {
     /// Header name and the claim that fills it.
     pub headers: Vec<(HeaderName, String)>,
+    /// Header name and what of a client's certificate fills it.
+    pub certificate_headers: Vec<(HeaderName, Field)>,
     /// What becomes of `Authorization`.
     pub authorization: AuthorizationHeader,
 }
@@ -638,6 +728,53 @@ pub enum StoreUrl {
 pub struct Admin {
     /// Where `/health/live` and `/health/ready` answer.
     pub listen: SocketAddr,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// Where events go.
+    pub output: AuditOutput,
+    /// Whether nothing is issued or revoked unless that is written.
+    pub required: bool,
+}
+
+/// Where events go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuditOutput {
+    /// `stdout`
+    Stdout,
+    /// `stderr`
+    Stderr,
+    /// `file:/path`
+    File(PathBuf),
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// Where spans are sent.
+    pub endpoint: Endpoint,
+    /// The share of requests that become spans, 0 to 1.
+    pub sample_ratio: f64,
+    /// What the collector calls this gateway.
+    pub service_name: String,
+    /// Headers for the collector; each name once.
+    pub headers: Vec<(HeaderName, Secret<String>)>,
+}
+
+/// Whether an exporter for one is good for the other, too.
+impl PartialEq for Tracing {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { endpoint, sample_ratio, service_name, headers } = self;
+        *endpoint == other.endpoint
+            && sample_ratio.to_bits() == other.sample_ratio.to_bits()
+            && *service_name == other.service_name
+            && headers.len() == other.headers.len()
+            && headers.iter().zip(&other.headers).all(|(left, right)| {
+                left.0 == right.0 && left.1.same_bytes(right.1.expose().as_bytes())
+            })
+    }
 }
 
 /// `[log]`

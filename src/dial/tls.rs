@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,7 +17,10 @@ use crate::net::Counted;
 /// TLS with one server name and one set of roots.
 #[derive(Clone)]
 pub struct TlsClient {
-    connector: TlsConnector,
+    /// Offers HTTP/1.1 alone.
+    http1: TlsConnector,
+    /// Offers HTTP/2 too.
+    any: TlsConnector,
     name: ServerName<'static>,
 }
 
@@ -41,17 +45,21 @@ impl TlsClient {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsSetupError::Roots)?;
-        let mut config = match &settings.roots {
-            None => builder
-                .with_platform_verifier()
-                .map_err(TlsSetupError::Roots)?
-                .with_no_client_auth(),
+        let builder = match &settings.roots {
+            None => builder.with_platform_verifier().map_err(TlsSetupError::Roots)?,
             Some(roots) => {
                 let mut store = RootCertStore::empty();
                 for root in roots {
                     store.add(CertificateDer::from(root.clone())).map_err(TlsSetupError::Roots)?;
                 }
-                builder.with_root_certificates(store).with_no_client_auth()
+                builder.with_root_certificates(store)
+            }
+        };
+        let mut config = match &settings.identity {
+            None => builder.with_no_client_auth(),
+            Some(shown) => {
+                let shown = SingleCertAndKey::from(Arc::clone(&shown.identity));
+                builder.with_client_cert_resolver(Arc::new(shown))
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -61,18 +69,23 @@ impl TlsClient {
             (None, OriginAddress::Unix(_)) => "localhost".to_owned(),
         };
         let name = ServerName::try_from(name.clone()).map_err(|_| TlsSetupError::Name(name))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        let mut any = config.clone();
+        any.alpn_protocols.insert(0, b"h2".to_vec());
+        let (http1, any) = (Arc::new(config).into(), Arc::new(any).into());
+        Ok(Self { http1, any, name })
     }
 
-    /// The handshake over a connected socket.
+    /// The handshake over a connected socket. `offer_http2`: the peer may choose it (RFC 7301).
     ///
     /// # Errors
     /// Whatever the peer or its certificate did wrong.
     pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         socket: S,
+        offer_http2: bool,
     ) -> io::Result<TlsStream<Counted<S>>> {
-        self.connector.connect(self.name.clone(), Counted::new(socket)).await
+        let connector = if offer_http2 { &self.any } else { &self.http1 };
+        connector.connect(self.name.clone(), Counted::new(socket)).await
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod cors;
 mod explain;
+mod forward_auth;
 mod generation;
 mod limit;
 mod refusal;
@@ -11,26 +12,30 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use generation::{Generation, SetupError};
 pub use refusal::Refusal;
 
 use cors::{CorsRules, Crossing};
+use forward_auth::{ForwardAuth, Unverifiable};
 use limit::RateLimits;
 
 use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
+use crate::certificate::ClientCertificate;
 use crate::clock::Clock;
-use crate::config::{Server, Settings};
+use crate::config::{Server, Settings, TokenFormat};
 use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
+use crate::observe::{
+    self, AskedUpstream, AuditEvent, Decision, Held, Record, RequestIds, RouteName, Tracer,
+};
 use crate::route::{Choice, Routes, Rule};
 use crate::tls::TlsServer;
-use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
+use crate::token::{Answer, Asked, Deed, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstreams;
 
 /// One worker's gateway, by one configuration. Requests keep the one that they began with.
@@ -48,8 +53,10 @@ pub struct Gateway {
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
     upstreams: Upstreams,
+    tracer: Option<Rc<Tracer>>,
     limits: Option<RateLimits>,
     cors: Option<CorsRules>,
+    forward_auth: Option<ForwardAuth>,
 }
 
 /// What becomes of a request that was judged.
@@ -81,7 +88,12 @@ impl Gateway {
             server: Rc::new(settings.server.clone()),
             routes: Routes::new(
                 settings,
-                tokens.iter().flat_map(|tokens| tokens.paths()).map(str::to_owned).collect(),
+                tokens
+                    .iter()
+                    .flat_map(|tokens| tokens.paths())
+                    .chain(settings.forward_auth.as_deref())
+                    .map(str::to_owned)
+                    .collect(),
             ),
             tokens,
             authenticator: Authenticator::connected(
@@ -100,8 +112,10 @@ impl Gateway {
                 ids.prefix(),
             ),
             ids,
+            tracer: tracer(&generation),
             limits: RateLimits::new(settings, &generation.limits),
             cors: CorsRules::new(settings),
+            forward_auth: ForwardAuth::new(settings),
             clock,
             generation,
         }
@@ -134,6 +148,8 @@ impl Gateway {
         );
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
+        record.audit = self.generation.audit.clone();
+        record.trace = self.tracer.as_ref().map(|tracer| Box::new(tracer.begin(request)));
         record.client_address =
             origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
         record
@@ -147,6 +163,7 @@ impl Gateway {
         refusal: &Refusal,
     ) -> (Record, Response) {
         let mut record = Record::begin(started, self.ids.take(None), Rc::clone(peer));
+        record.audit = self.generation.audit.clone();
         let response = self.refuse(&mut record, refusal);
         (record, response)
     }
@@ -171,6 +188,9 @@ impl Gateway {
     /// What is to be said to a page of another origin, where something is.
     fn crossing(&self, request: &mut Request) -> Option<Crossing> {
         let rules = self.cors.as_ref()?;
+        if self.asks_to_verify(request).is_some() {
+            return None; // the page's request is the one that is asked about
+        }
         let is_own = self.own_endpoint(request).is_some();
         rules.crossing(request, &self.routes, is_own)
     }
@@ -192,12 +212,21 @@ impl Gateway {
         refusal.response(record.request_id.as_str(), self.resource_metadata.as_deref())
     }
 
-    async fn answer(&self, request: Request, record: &mut Record) -> Result<Response, Refusal> {
+    async fn answer(&self, mut request: Request, record: &mut Record) -> Result<Response, Refusal> {
+        if let Some(trace) = &record.trace {
+            trace.tell(&mut request.headers);
+        }
+        if let Some(endpoint) = self.asks_to_verify(&request) {
+            return Ok(Box::pin(self.verify(endpoint, request, record)).await);
+        }
         match self.judge(request, record).await? {
             Verdict::Own(tokens, endpoint, request) => {
                 Ok(self.own(&tokens, endpoint, request, record).await)
             }
             Verdict::Forward(permitted, quota) => {
+                if let Some(trace) = record.trace.as_mut().filter(|trace| trace.is_sampled()) {
+                    trace.asked = self.asked(&permitted);
+                }
                 let mut forwarded =
                     self.upstreams.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
@@ -209,6 +238,72 @@ impl Gateway {
         }
     }
 
+    /// The endpoint for other proxies, if this is for it.
+    fn asks_to_verify(&self, request: &Request) -> Option<&ForwardAuth> {
+        self.forward_auth.as_ref().filter(|endpoint| endpoint.path() == request.target.path())
+    }
+
+    /// Tells another proxy whether the request that it asks about may go on. Nothing but that is answered 2xx.
+    async fn verify(
+        &self,
+        endpoint: &ForwardAuth,
+        asked: Request,
+        record: &mut Record,
+    ) -> Response {
+        let speaks_nginx = forward_auth::speaks_nginx(&asked.headers);
+        let mut crossing = None;
+        let verified = match endpoint.original(asked) {
+            Ok(original) if self.asks_to_verify(&original).is_some() => {
+                Err(Unverifiable::Own.into())
+            }
+            Ok(mut original) => {
+                crossing = self.crossing(&mut original);
+                record.method = Some(original.method.clone());
+                record.target = Some(original.target.clone());
+                self.verified(original, record).await
+            }
+            Err(fault) => Err(fault.into()),
+        };
+        let refusal = match verified {
+            Ok(response) => return response,
+            Err(refusal) => refusal,
+        };
+        let mut response = self.refuse(record, &refusal);
+        if let Some(crossing) = crossing {
+            crossing.mark(&mut response.headers);
+        }
+        let status = response.status;
+        let is_understood = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            || status.is_server_error()
+            || status.is_client_error() && !speaks_nginx;
+        if !is_understood {
+            response.status = StatusCode::FORBIDDEN;
+        }
+        response
+    }
+
+    async fn verified(&self, original: Request, record: &mut Record) -> Result<Response, Refusal> {
+        match self.judge(original, record).await? {
+            Verdict::Own(..) => Err(Unverifiable::Own.into()),
+            Verdict::Forward(permitted, quota) => {
+                let id = record.request_id.as_str();
+                Ok(ForwardAuth::allow(&permitted, quota.as_ref(), id)?)
+            }
+        }
+    }
+
+    /// Which upstream is asked from now on, for the trace.
+    fn asked(&self, permitted: &Permitted) -> Option<AskedUpstream> {
+        let number = permitted.passage().destination.upstream;
+        let upstream = self.generation.settings.every_upstream().nth(number)?;
+        let authority = match upstream.origins.as_slice() {
+            [origin] => Some(origin.authority.clone()),
+            _ => None,
+        };
+        let since = self.clock.monotonic();
+        Some(AskedUpstream { name: upstream.name.clone(), authority, since })
+    }
+
     /// Decides, and does nothing else.
     async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
@@ -217,6 +312,9 @@ impl Gateway {
         }
         let choice = self.routes.choose(&request)?;
         record.route = choice.rule.name.clone();
+        if let (Some(trace), Some(pattern)) = (&mut record.trace, &choice.rule.pattern) {
+            trace.route = trace.is_sampled().then(|| pattern.path.to_string().into());
+        }
         let now = self.clock.unix_seconds();
         let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
             Judged::Now(authentication) => authentication,
@@ -266,6 +364,12 @@ impl Gateway {
         if matches!(request.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::Method);
         }
+        if let Some(tls) = &self.generation.tls
+            && request.peer.https
+            && !tls.asks_the_same(&request.peer.demand, || request.host_name())
+        {
+            return Err(Refusal::Misdirected);
+        }
         if request.headers.contains_key(header::VIA) && own_hops(&request) >= MAX_OWN_HOPS {
             return Err(Refusal::Loop);
         }
@@ -291,10 +395,17 @@ impl Gateway {
         let address =
             record.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let (method, headers) = (&request.method, &request.headers);
-        let asked = Asked { method, headers, body: request.body, address };
+        let shown = request.peer.certificate.as_deref();
+        let certificate = shown.map(ClientCertificate::certificate);
+        let asked = Asked { method, headers, body: request.body, address, certificate };
         let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
-        record.client_id = answer.client_id.map(Into::into);
+        record.client_id = answer.client_id.as_deref().map(Into::into);
+        let mut answer = answer;
+        if !audited(record, &answer).await {
+            answer = Answer::unavailable();
+            record.reason = "audit_failed";
+        }
         if endpoint == Endpoint::Token {
             record.client_authentication = answer.authentication;
         }
@@ -331,6 +442,39 @@ impl TokenJudge for Gateway {
             Err(_) => Standing::Bad,
         }
     }
+}
+
+/// None where no spans are made.
+fn tracer(generation: &Generation) -> Option<Rc<Tracer>> {
+    let (spans, settings) = (generation.spans.clone()?, generation.settings.tracing.as_ref()?);
+    Some(Rc::new(Tracer::new(spans, settings.sample_ratio, generation.clock.clone())))
+}
+
+/// Tells what became of a token. Whether the answer may say so.
+async fn audited(record: &Record, answer: &Answer) -> bool {
+    let (Some(audit), Some(deed)) = (&record.audit, &answer.deed) else { return true };
+    let (asked, authentication) = (observe::Asked::of(record), answer.authentication);
+    let event = match &**deed {
+        Deed::Issued { token_id, scope, audience, expires_at, format } => AuditEvent::Issued {
+            asked,
+            authentication,
+            scope,
+            audience,
+            jti: token_id,
+            expires_at: *expires_at,
+            format: match format {
+                TokenFormat::Jwt => "jwt",
+                TokenFormat::Opaque => "opaque",
+            },
+        },
+        Deed::Revoked { token_id, expires_at } => {
+            AuditEvent::Revoked { asked, jti: token_id.as_deref(), expires_at: *expires_at }
+        }
+        Deed::Told { token_id, active } => {
+            AuditEvent::Introspected { asked, active: *active, jti: token_id.as_deref() }
+        }
+    };
+    audit.assure(&event).await
 }
 
 /// The URL of the metadata of the first audience that is a URL.

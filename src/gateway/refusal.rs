@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::forward_auth::Unverifiable;
 use super::limit;
 use crate::auth::{Denied, Policy};
 use crate::http1::BadHead;
@@ -35,6 +36,9 @@ pub enum Refusal {
     /// The request has been here before.
     #[error("the request goes round in circles: the upstream leads back to this gateway")]
     Loop,
+    /// The handshake of this connection asked less of the client, or something else, than the host's would.
+    #[error("this connection is for another host; connect anew for this one")]
+    Misdirected,
     /// The declared body is larger than is accepted.
     #[error("the body is larger than is accepted")]
     BodyTooLarge,
@@ -55,6 +59,9 @@ pub enum Refusal {
     /// The caller asks more often than it may.
     #[error("more requests than are allowed here in this time")]
     Limited(Quota),
+    /// What another proxy asks about cannot be judged, or may not go on.
+    #[error(transparent)]
+    ForwardAuth(#[from] Unverifiable),
     /// The upstream failed.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -103,10 +110,12 @@ impl Refusal {
             Self::Protocol => "protocol",
             Self::Options => "max_forwards",
             Self::Loop => "loop",
+            Self::Misdirected => "misdirected",
             Self::BodyTooLarge => "body_too_large",
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.code(),
             Self::Ambiguous => "ambiguous_target",
             Self::Limited(_) => "rate_limited",
+            Self::ForwardAuth(fault) => fault.wire().1,
             Self::Upstream(failure) => failure.wire().1,
             Self::Internal => "internal",
         }
@@ -132,10 +141,12 @@ impl Refusal {
             Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::Options => StatusCode::OK,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.wire().0,
             Self::Ambiguous => StatusCode::BAD_REQUEST,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::ForwardAuth(fault) => fault.wire().0,
             Self::Upstream(failure) => failure.wire().0,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -180,8 +191,10 @@ impl Refusal {
             | Self::HeadTimeout
             | Self::Protocol
             | Self::Loop
+            | Self::Misdirected
             | Self::BodyTooLarge
             | Self::Ambiguous
+            | Self::ForwardAuth(_)
             | Self::Internal => {}
         }
         problem(self.status(), self.code(), &self.to_string(), request_id, headers)

@@ -44,7 +44,8 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 /// Fields by which a GET asks to be taken for another method.
-fn is_method_override(name: &str) -> bool {
+#[must_use]
+pub fn is_method_override(name: &str) -> bool {
     matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
 }
 
@@ -112,6 +113,8 @@ pub fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
                 | "content-encoding"
                 | "cookie"
                 | "origin"
+                | "traceparent"
+                | "tracestate"
                 | "close"
                 | "keep-alive"
                 | "upgrade"

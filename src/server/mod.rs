@@ -2,11 +2,13 @@
 
 mod admin_thread;
 mod answer;
+mod arrival;
 mod connection;
 mod http2;
 mod limits;
 mod listener;
 mod panics;
+mod proxy;
 mod reload;
 mod shutdown;
 mod supervisor;
@@ -25,6 +27,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+pub use arrival::{Arrival, ArrivalError};
 pub use listener::BindError;
 pub use reload::ReloadError;
 pub use shutdown::{Signals, until_signalled};
@@ -37,7 +40,7 @@ use crate::admin::Facts;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
-use crate::observe::{LogSink, Metrics, Reading};
+use crate::observe::{AuditEvent, LogSink, Metrics, Reading};
 use crate::store;
 use admin_thread::AdminThread;
 use listener::Listening;
@@ -135,15 +138,37 @@ pub fn start(
     clock: Clock,
     log: Option<LogSink>,
 ) -> Result<Running, StartError> {
-    // First, so that a second gateway on one folder is told before it takes a port.
-    let store = store::open(&settings.store, &clock)?;
+    arrive(settings, clock, log, Arrival::default())
+}
+
+/// The same for a gateway that does not find its addresses free: they were handed to it, or another one is to be relieved.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running then.
+pub fn arrive(
+    settings: Settings,
+    clock: Clock,
+    log: Option<LogSink>,
+    mut arrival: Arrival,
+) -> Result<Running, StartError> {
+    let beside = arrival.is_beside();
+    // First, so that a second gateway on one folder is told before it takes a port; where another one is to be relieved,
+    // whoever comes finds a place to wait before that one ends.
+    let mut store = None;
+    if !beside {
+        store = Some(store::open(&settings.store, &clock)?);
+    }
     let max_connections = limits::connections(settings.server.max_connections);
     let workers = settings.server.workers;
-    let mut listening = Listening::default();
-    let change = listening.plan(&settings.server.listen, workers)?;
+    let mut listening = Listening::new(std::mem::take(&mut arrival.handed));
+    let change = listening.plan(&settings.server.listen, workers, beside)?;
     let admin = match &settings.admin {
-        Some(admin) => Some((admin.listen, listener::bind_admin(admin.listen)?)),
+        Some(admin) => Some((admin.listen, listener::bind_admin(admin.listen, beside)?)),
         None => None,
+    };
+    let store = match store {
+        Some(store) => store,
+        None => arrival.open(&settings.store, settings.server.drain_timeout, &clock)?,
     };
     let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
@@ -186,7 +211,18 @@ pub fn start(
         Some((listen, listener)) => Some(AdminThread::start(listen, listener, &shared)?),
         None => None,
     };
+    for address in listening.unused() {
+        tracing::warn!(address, "a socket was handed over that server.listen does not name");
+    }
     running.control.begin(lines, listening, admin);
+    arrival.relieve();
+    if let Some(audit) = generation.audit() {
+        audit.tell(&AuditEvent::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            configuration: generation.settings().digest.as_deref(),
+        });
+    }
     Ok(running)
 }
 
@@ -272,6 +308,14 @@ impl Running {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
         }
+        let generation = self.shared.generation.load_full();
+        if let Some(audit) = generation.audit() {
+            audit.tell(&AuditEvent::Stopped { requests: self.totals().requests });
+            audit.flush(LAST_EVENTS);
+        }
+        if let Some(spans) = generation.spans() {
+            spans.flush(LAST_SPANS);
+        }
         self.advance(Phase::Ending);
         drop(self.watcher.take());
         if let Some(admin) = self.control.take_admin() {
@@ -287,3 +331,8 @@ impl Drop for Running {
         self.end();
     }
 }
+
+/// How long the end waits for the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+/// How long the end waits for the last events of the audit log.
+const LAST_EVENTS: Duration = Duration::from_secs(5);

@@ -18,6 +18,7 @@ use crate::admin::{ReloadReport, Reloaded};
 use crate::clock::Clock;
 use crate::config::{Fault, Settings};
 use crate::gateway::{Generation, SetupError};
+use crate::observe::AuditEvent;
 
 /// Why a configuration is not applied.
 #[derive(Debug, thiserror::Error)]
@@ -122,6 +123,15 @@ impl Running {
     }
 }
 
+/// One reason why a configuration is not applied.
+#[derive(Debug)]
+pub(super) struct Failing {
+    /// For the log.
+    pub(super) line: String,
+    /// As a terminal shows it: with the line of the file, where there is one.
+    pub(super) shown: String,
+}
+
 impl Control {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared), turn: Mutex::default(), places: Mutex::default() }
@@ -150,7 +160,10 @@ impl Control {
                 self.note(Vec::new());
                 tracing::info!(generation = generation.number(), "configuration applied");
             }
-            Err(fault) => self.failed(vec![fault.to_string()]),
+            Err(fault) => {
+                let line = fault.to_string();
+                self.failed(vec![Failing { shown: line.clone(), line }]);
+            }
         }
         outcome.map(|_| ())
     }
@@ -163,12 +176,12 @@ impl Control {
     }
 
     /// Says that a configuration is not applied, and why.
-    pub(super) fn failed(&self, faults: Vec<String>) {
+    pub(super) fn failed(&self, faults: Vec<Failing>) {
         let generation = self.shared.generation.load().number();
-        for fault in &faults {
-            tracing::error!(generation, fault, "configuration not applied");
+        for Failing { line, .. } in &faults {
+            tracing::error!(generation, fault = line, "configuration not applied");
         }
-        self.note(faults);
+        self.note(faults.into_iter().map(|fault| fault.shown).collect());
     }
 
     /// Tells, and keeps, what should be known of the configuration in force.
@@ -181,7 +194,19 @@ impl Control {
 
     fn note(&self, faults: Vec<String>) {
         let at = self.shared.clock.unix_seconds();
-        self.shared.reloads.note(at, self.shared.generation.load().number(), faults);
+        let generation = self.shared.generation.load_full();
+        if let Some(audit) = generation.audit() {
+            if !faults.is_empty() {
+                audit.reopen(); // whoever moved the file away waits for it, whatever the configuration is like
+            }
+            audit.tell(&AuditEvent::Reload {
+                ok: faults.is_empty(),
+                generation: generation.number(),
+                configuration: generation.settings().digest.as_deref(),
+                faults: &faults,
+            });
+        }
+        self.shared.reloads.note(at, generation.number(), faults);
     }
 
     fn apply(&self, settings: Settings) -> Result<Arc<Generation>, ReloadError> {
@@ -198,10 +223,10 @@ impl Control {
         let followed = {
             let mut places = self.places();
             let Places { lines, listening, admin: old_admin } = &mut *places;
-            let change = listening.plan(&next.settings().server.listen, lines.len())?;
+            let change = listening.plan(&next.settings().server.listen, lines.len(), false)?;
             let stays = old_admin.as_ref().map(|admin| admin.listen) == admin;
             let new_admin = match admin.filter(|_| !stays) {
-                Some(listen) => Some((listen, listener::bind_admin(listen)?)),
+                Some(listen) => Some((listen, listener::bind_admin(listen, false)?)),
                 None => None,
             };
             // from here on nothing fails

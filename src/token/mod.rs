@@ -30,19 +30,21 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde::Serialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub use client::Disbelief;
 pub use error::TokenError;
 pub use issue::{IssueError, mint};
 
+use crate::certificate::Certificate;
 use crate::clock::Clock;
 use crate::config::{Settings, TokenFormat};
 use crate::identity::{Principal, Scopes};
 use crate::keys::KeyRing;
 use crate::message::BodyError;
 use crate::reference::Bond;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use assertion::Expected;
 use client::{Clients, Presented};
 use grant::{Format, Request};
@@ -125,6 +127,8 @@ pub struct Asked<'r, B> {
     pub body: B,
     /// Where it comes from.
     pub address: IpAddr,
+    /// The certificate that its connection was made with.
+    pub certificate: Option<&'r Certificate>,
 }
 
 /// Why there is no token service although there should be.
@@ -153,6 +157,40 @@ pub struct Answer {
     pub authentication: &'static str,
     /// What happened, from a closed set of names. For the log.
     pub code: &'static str,
+    /// What became of a token, for the audit log.
+    pub deed: Option<Box<Deed>>,
+}
+
+/// What became of a token.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// It was issued.
+    Issued {
+        /// Its `jti`.
+        token_id: String,
+        /// `scope`
+        scope: String,
+        /// `aud`
+        audience: Value,
+        /// Its end, seconds since 1970.
+        expires_at: u64,
+        /// What it is.
+        format: TokenFormat,
+    },
+    /// It was called back.
+    Revoked {
+        /// Its `jti`.
+        token_id: Option<String>,
+        /// Its end, seconds since 1970.
+        expires_at: u64,
+    },
+    /// A client was told of it.
+    Told {
+        /// Its `jti`, if it is good and the client may know of it.
+        token_id: Option<String>,
+        /// Whether that is so.
+        active: bool,
+    },
 }
 
 /// Who asks, as far as it is known yet.
@@ -165,6 +203,15 @@ struct Granted {
     token: String,
     expires_in: u64,
     scopes: Scopes,
+    deed: Deed,
+}
+
+impl Answer {
+    /// What is told where something that has to be kept cannot be.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        TokenError::from(StoreError::Unwritable).into_answer()
+    }
 }
 
 impl TokenService {
@@ -245,7 +292,7 @@ impl TokenService {
         let body = tokio::time::timeout(BODY_TIMEOUT, read(asked.headers, asked.body));
         let body = body.await.map_err(|_| TokenError::BodyTooSlow)??;
         let request = Request::read(format, &body)?;
-        let presented = Presented::read(asked.headers, &request)?;
+        let presented = Presented::read(asked.headers, &request, asked.certificate)?;
         Ok((request, presented))
     }
 
@@ -259,21 +306,40 @@ impl TokenService {
         asker.authentication = presented.method();
         request.check_grant_type()?;
         asker.client_id = self.clients.find(presented.id()).map(|client| client.id.clone());
+        // who proves itself by a certificate gets tokens that are worth nothing without it (RFC 8705 §3)
+        let bound_to = match &presented {
+            Presented::Certificate(_, shown) => Some(shown.sha256),
+            Presented::Pairs(..)
+            | Presented::Assertion(_)
+            | Presented::Unusable
+            | Presented::Nothing => None,
+        };
         let client = self.believe(presented, address).await?;
         let scopes = request.scopes(&client.scopes)?;
         let audience = request.audience(&client.audience)?;
         let (now, expires_in) = (self.clock.unix_seconds(), client.expires_in);
+        let told = audience.clone();
         let token = match client.format {
             TokenFormat::Jwt => {
                 let (key, issuer) = (self.keys.signing(), &self.issuer);
-                issue::issue(key, issuer, client, &scopes, &audience, now, expires_in)?
+                let about = issue::About { client, scopes: &scopes, now, expires_in, bound_to };
+                issue::issue(key, issuer, &about, &audience)?
             }
             TokenFormat::Opaque => {
                 let store = self.store.as_ref();
-                issue::refer(store, client, &scopes, audience, now, expires_in).await?
+                let about = issue::About { client, scopes: &scopes, now, expires_in, bound_to };
+                issue::refer(store, &about, audience).await?
             }
         };
-        Ok(Granted { token, expires_in, scopes })
+        let issue::Minted { token, id } = token;
+        let deed = Deed::Issued {
+            token_id: id,
+            scope: scopes.to_string(),
+            audience: told,
+            expires_at: now.saturating_add(expires_in),
+            format: client.format,
+        };
+        Ok(Granted { token, expires_in, scopes, deed })
     }
 
     /// The client, unless it or its address failed too often.
@@ -296,6 +362,7 @@ impl TokenService {
                 self.clients.authenticate(pairs, way, self.clock.unix_seconds()).await
             }
             Presented::Assertion(assertion) => self.prove(&assertion).await,
+            Presented::Certificate(id, shown) => self.clients.by_certificate(&id, &shown),
             Presented::Unusable | Presented::Nothing => {
                 Err(TokenError::InvalidClient(Disbelief::Unreadable))
             }
@@ -369,6 +436,7 @@ impl Granted {
             client_id: None,
             authentication: "",
             code: "issued",
+            deed: Some(Box::new(self.deed)),
         }
     }
 }

@@ -73,6 +73,7 @@ impl Authority {
             versions: rustls::ALL_VERSIONS,
             alpn: Vec::new(),
             resumption: false,
+            unchecked: false,
         }
     }
 }
@@ -96,9 +97,25 @@ pub struct TlsClient {
     versions: &'static [&'static SupportedProtocolVersion],
     alpn: Vec<Vec<u8>>,
     resumption: bool,
+    unchecked: bool,
 }
 
 impl TlsClient {
+    /// Believes whatever it is shown.
+    pub fn unchecked(mut self) -> Self {
+        self.unchecked = true;
+        self
+    }
+
+    /// The first message of a handshake, in its record.
+    pub fn hello(&self, name: &str) -> Vec<u8> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut connection = ClientConnection::new(self.config(), name).unwrap();
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello).unwrap();
+        hello
+    }
+
     pub fn showing(mut self, identity: &Identity) -> Self {
         self.identity = Some((identity.der.clone(), identity.key.clone()));
         self
@@ -136,6 +153,9 @@ impl TlsClient {
                 builder.with_client_auth_cert(vec![certificate.clone()], key).unwrap()
             }
         };
+        if self.unchecked {
+            config.dangerous().set_certificate_verifier(Arc::new(Unchecked));
+        }
         config.alpn_protocols = self.alpn.clone();
         if !self.resumption {
             config.resumption = Resumption::disabled();
@@ -182,4 +202,91 @@ pub fn exchange(mut tls: Tls, request: &[u8]) -> (Vec<u8>, bool) {
     let mut answer = Vec::new();
     let clean = tls.read_to_end(&mut answer).is_ok();
     (answer, clean)
+}
+
+impl Authority {
+    /// An upstream with a certificate for these names that answers every request with `hello`; with `clients`, only to
+    /// whoever shows a certificate of theirs.
+    pub fn upstream(&self, names: &[&str], clients: Option<&Self>) -> SocketAddr {
+        let shown = self.certify(names);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(clients.der.clone()).unwrap();
+                let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+                    Arc::new(roots),
+                    provider,
+                );
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(shown.key.clone()));
+        let config = Arc::new(builder.with_single_cert(vec![shown.der.clone()], key).unwrap());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                std::thread::spawn(move || {
+                    let mut tls = StreamOwned::new(connection, stream);
+                    let mut read = Vec::new();
+                    let mut piece = [0; 4096];
+                    while let Ok(length @ 1..) = tls.read(&mut piece) {
+                        read.extend_from_slice(&piece[..length]);
+                        if super::find(&read, b"\r\n\r\n").is_some() {
+                            read.clear();
+                            tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                                .unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        address
+    }
+}
+
+/// Believes everything: for looking at what is shown.
+#[derive(Debug)]
+struct Unchecked;
+
+impl rustls::client::danger::ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.signature_verification_algorithms.supported_schemes()
+    }
 }

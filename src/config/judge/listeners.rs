@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::upstream::places;
-use super::{Desk, tls};
+use super::{Desk, access, endpoints, tls};
 use crate::config::raw::{self, Root};
 use crate::config::settings::{Admin, Listen, Origin, OriginAddress, Server, Upstream};
+use crate::config::shape::At;
 
 /// `[server]`.
 pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
@@ -27,12 +28,19 @@ pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
         Some(written) => tls::servers(&written.value.0, desk),
     };
     let networks = raw.trusted_proxies.as_ref()?;
+    let proxy_protocol = raw.proxy_protocol.as_ref()?;
+    if proxy_protocol.value && networks.value.is_empty() {
+        let reason = "`proxy_protocol` without `trusted_proxies`: every connection would be closed";
+        let mend = "name the proxies whose PROXY header is believed, as trusted_proxies = [\"10.0.0.0/8\"]";
+        desk.report.error(proxy_protocol.place, reason, mend);
+    }
     let max_body_size = raw.max_body_size.as_ref()?.value.0;
     let max_connections = usize::try_from(raw.max_connections.as_ref()?.value.0).ok()?;
     Some(Server {
         listen: listen.value.0.iter().map(|address| address.value.0.clone()).collect(),
         tls: tls?,
         workers,
+        proxy_protocol: proxy_protocol.value,
         trusted_proxies: networks.value.iter().map(|network| network.value.0).collect(),
         header_timeout: raw.header_timeout.as_ref()?.value.0,
         idle_timeout: raw.idle_timeout.as_ref()?.value.0,
@@ -43,6 +51,34 @@ pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
         max_streams: u32::try_from(raw.max_streams.as_ref()?.value.0).ok()?,
         drain_timeout: raw.drain_timeout.as_ref()?.value.0,
     })
+}
+
+/// `[forward_auth]`: a path of its own, and somebody who is believed there.
+pub(super) fn forward_auth(root: &Root, desk: &mut Desk<'_>) -> Option<Option<String>> {
+    let Some(At { value: raw, place }) = &root.forward_auth else { return Some(None) };
+    if !raw.given.has("path") {
+        let mend = "add path = \"/auth/verify\", or remove the table";
+        desk.report.error(*place, "[forward_auth] has no `path`", mend);
+    }
+    let server = root.server.as_ref().map(|server| &server.value);
+    let trusted = server.and_then(|server| server.trusted_proxies.as_ref());
+    if trusted.is_some_and(|trusted| trusted.value.is_empty()) {
+        desk.report.error(
+            *place,
+            "nobody may ask at [forward_auth]: `server.trusted_proxies` is empty",
+            "name the proxy there, as trusted_proxies = [\"127.0.0.1\"]",
+        );
+    }
+    let written = raw.path.as_ref()?;
+    let path = endpoints::path(endpoints::FORWARD_AUTH, written, desk)?;
+    let own = access::own_paths(root);
+    let taken = own.iter().find(|(_, own)| own.place != written.place && own.value.0 == path);
+    if let Some((what, other)) = taken {
+        let reason = format!("{what} has the path of [forward_auth]; it stands at");
+        let mend = "give each endpoint a path of its own";
+        desk.report.clash(written.place, other.place, reason, mend);
+    }
+    Some(Some(path))
 }
 
 /// `[admin]`.

@@ -1,6 +1,7 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
 mod access;
+mod audit;
 mod client_keys;
 mod clients;
 mod cors;
@@ -14,6 +15,7 @@ mod secrets;
 mod store;
 mod tls;
 mod token;
+mod tracing;
 mod upstream;
 
 use std::path::Path;
@@ -24,7 +26,7 @@ pub(super) use upstream::host_and_port;
 use super::node::Place;
 use super::raw::{self, Root};
 use super::report::Report;
-use super::settings::{Log, Settings, StoreUrl};
+use super::settings::{Client, Log, Server, Settings, StoreUrl};
 use super::shape::At;
 use super::value::{LogFormat, Text};
 use super::{excerpt::printable, fault::nearest};
@@ -59,9 +61,19 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .issuers
         .as_ref()
         .and_then(|issuers| issuers::issuers(&issuers.value, raw.token.as_ref(), desk));
-    let identity =
-        raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let asks_clients = raw
+        .server
+        .as_ref()
+        .and_then(|server| server.value.tls.as_ref())
+        .is_some_and(|tls| tls.value.0.iter().any(|one| one.value.given.has("client_ca_file")));
+    let identity = raw
+        .identity
+        .as_ref()
+        .and_then(|identity| identity::identity(&identity.value, asks_clients, desk));
     let cors = cors::cors(raw.cors.as_ref(), desk);
+    let forward_auth = listeners::forward_auth(raw, desk);
+    let tracing = tracing::tracing(raw.tracing.as_ref(), desk);
+    let audit = audit::audit(raw.audit.as_ref(), desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -73,6 +85,9 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .as_ref()
         .and_then(|routes| access::routes(&routes.value, access.as_ref(), raw, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
+    if let (Some(server), Some(clients)) = (&server, &clients) {
+        whether_certificates_are_asked_for(raw, server, clients, desk);
+    }
     listeners::apart(raw, upstream.as_ref(), upstreams.as_deref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
     if let (Some(StoreUrl::Memory), Some(Some(token))) = (&store, &token) {
@@ -95,6 +110,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         rate_limit: rate_limit?,
         routes: routes?,
         cors: cors?,
+        forward_auth: forward_auth?,
         identity: identity?,
         store: store?,
         admin: match admin {
@@ -102,7 +118,30 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
             None => None,
         },
         log: log?,
+        tracing: tracing?,
+        audit: audit?,
+        digest: None,
     })
+}
+
+/// A client that proves itself by a certificate has to be asked for one.
+fn whether_certificates_are_asked_for(
+    raw: &Root,
+    server: &Server,
+    clients: &[Client],
+    desk: &mut Desk<'_>,
+) {
+    if server.tls.iter().any(|tls| tls.clients.is_some()) {
+        return;
+    }
+    let Some(written) = &raw.clients else { return };
+    for (raw, client) in written.value.iter().zip(clients) {
+        if client.methods.tls && !client.disabled {
+            let reason = "no listener asks for the certificate that this client proves itself with";
+            let mend = "add client_ca_file to [server] tls";
+            desk.report.error(raw.place, reason, mend);
+        }
+    }
 }
 
 fn whether_somebody_can_get_a_token(raw: &Root, desk: &mut Desk<'_>) {

@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
-use super::secrets::read_file;
+use super::tls::{Identity, authorities, identity};
 use super::{Desk, health};
 use crate::config::address::LONGEST_SOCKET_PATH;
 use crate::config::excerpt::printable;
@@ -15,7 +14,8 @@ use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::raw;
 use crate::config::settings::{
-    Balance, DEFAULT_UPSTREAM, MOST_ORIGINS, Origin, OriginAddress, Upstream, UpstreamTls,
+    Balance, DEFAULT_UPSTREAM, MOST_ORIGINS, Origin, OriginAddress, Upstream, UpstreamIdentity,
+    UpstreamTls,
 };
 use crate::config::shape::At;
 use crate::config::value::{self, Text};
@@ -79,19 +79,32 @@ fn name<'r>(name: &'r At<Text>, desk: &mut Desk<'_>) -> Option<&'r str> {
 
 /// Where the URLs of an upstream are written, in order.
 pub(super) fn places(raw: &raw::Upstream) -> Vec<Place> {
-    let urls = raw.urls.iter().flat_map(|urls| &urls.value);
-    raw.url.iter().chain(urls).map(|url| url.place).collect()
+    written(raw).iter().flat_map(|(_, urls)| urls.iter().map(|url| url.place)).collect()
+}
+
+/// The URLs and the key that they stand under. A variable or a flag for the one takes the place of the other in the file.
+fn written(raw: &raw::Upstream) -> Option<(&'static str, &[At<Text>])> {
+    let is_given = |place: Place| matches!(place, Place::Given(_));
+    match (&raw.url, &raw.urls) {
+        (Some(url), Some(urls)) if is_given(url.place) == is_given(urls.place) => None,
+        (Some(url), Some(_)) if is_given(url.place) => Some(("url", std::slice::from_ref(url))),
+        (_, Some(urls)) => Some(("urls", urls.value.as_slice())),
+        (Some(url), None) => Some(("url", std::slice::from_ref(url))),
+        (None, None) => None,
+    }
 }
 
 /// The origins, each one once.
 fn origins(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Vec<Origin>> {
-    if let (Some(url), Some(urls)) = (&raw.url, &raw.urls) {
-        let mend = "put all of them into `urls`, and leave `url` out";
-        let reason = "the upstream has both `url` and `urls`; the other one at";
-        desk.report.clash(url.place, urls.place, reason, mend);
+    let Some((key, written)) = written(raw) else {
+        if let (Some(url), Some(urls)) = (&raw.url, &raw.urls) {
+            let mend = "put all of them into `urls`, and leave `url` out";
+            let reason = "the upstream has both `url` and `urls`; the other one at";
+            desk.report.clash(url.place, urls.place, reason, mend);
+        }
         return None;
-    }
-    if let Some(urls) = &raw.urls {
+    };
+    if let ("urls", Some(urls)) = (key, &raw.urls) {
         let reason = match urls.value.len() {
             0 => "`urls` is an empty list".to_owned(),
             count if count > MOST_ORIGINS => format!("`urls` has {count} entries"),
@@ -105,11 +118,6 @@ fn origins(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Vec<Origin>> {
     }
     let mut origins: Vec<(Origin, Place)> = Vec::new();
     let mut whole = true;
-    let (key, written) = match (&raw.url, &raw.urls) {
-        (Some(url), _) => ("url", std::slice::from_ref(url)),
-        (None, Some(urls)) => ("urls", urls.value.as_slice()),
-        (None, None) => return None,
-    };
     for url in written {
         match origin(&url.value.0) {
             Ok(origin) => {
@@ -207,12 +215,13 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
             if is_host { format!("write \"http://{}\"", printable(url)) } else { EXAMPLE.into() };
         return fault("has no scheme", mend);
     };
-    let https = match scheme.to_ascii_lowercase().as_str() {
-        "http" => false,
-        "https" => true,
+    let (https, h2c) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (false, false),
+        "https" => (true, false),
+        "h2c" => (false, true),
         other => {
             let mend = nearest(other, SCHEMES)
-                .map_or("use http://, https:// or unix:".to_owned(), |near| {
+                .map_or("use http://, https://, h2c:// or unix:".to_owned(), |near| {
                     format!("did you mean `{near}`?")
                 });
             return fault(format!("has the unknown scheme `{}`", printable(other)), mend);
@@ -240,6 +249,7 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
     let authority = if port == standard { name } else { format!("{name}:{port}") };
     Ok(Origin {
         https,
+        h2c,
         address: OriginAddress::Tcp(host, port),
         authority,
         base_path: base_path(path)?,
@@ -257,6 +267,7 @@ fn unix_origin(path: &str) -> Result<Origin, UrlFault> {
     }
     Ok(Origin {
         https: false,
+        h2c: false,
         address: OriginAddress::Unix(PathBuf::from(path)),
         authority: "localhost".to_owned(),
         base_path: String::new(),
@@ -343,32 +354,42 @@ fn tls(
     let roots = match &raw.ca_file {
         None if raw.given.has("ca_file") => return None,
         None => None,
-        Some(path) => {
-            let pem = read_file(&path.value.0, path.place, "ca_file", MOST_CA_BYTES, desk)?;
-            let certificates: Result<Vec<_>, _> =
-                CertificateDer::pem_slice_iter(pem.expose()).collect();
-            match certificates {
-                Ok(certificates) if !certificates.is_empty() => {
-                    Some(certificates.iter().map(|certificate| certificate.to_vec()).collect())
-                }
-                Ok(_) | Err(_) => {
-                    let reason = format!(
-                        "`ca_file` {} holds no certificates in PEM",
-                        path.value.0.display()
-                    );
-                    let mend = "give a file with -----BEGIN CERTIFICATE----- in it";
-                    desk.report.error(path.place, reason, mend);
-                    return None;
-                }
-            }
-        }
+        Some(path) => Some(authorities(path, "ca_file", desk)?),
     };
     let server_name = match &raw.server_name {
         None if raw.given.has("server_name") => return None,
         None => None,
         Some(name) => Some(self::server_name(name, desk)?),
     };
-    Some(UpstreamTls { roots, server_name })
+    Some(UpstreamTls { roots, server_name, identity: client_identity(raw, desk)? })
+}
+
+/// What an upstream is shown, if anything.
+fn client_identity(
+    raw: &raw::UpstreamTls,
+    desk: &mut Desk<'_>,
+) -> Option<Option<UpstreamIdentity>> {
+    match (&raw.certificate_file, &raw.private_key_file) {
+        (Some(certificate), Some(key)) => {
+            let Identity { certificate, identity, digest } = identity(certificate, key, desk)?;
+            Some(Some(UpstreamIdentity { certificate, identity, digest }))
+        }
+        (None, None) => {
+            let given = raw.given.has("certificate_file") || raw.given.has("private_key_file");
+            (!given).then_some(None)
+        }
+        (certificate, _) => {
+            let (has, lacks) = match certificate {
+                Some(_) => ("certificate_file", "private_key_file"),
+                None => ("private_key_file", "certificate_file"),
+            };
+            if !raw.given.has(lacks) {
+                let reason = format!("`{has}` without `{lacks}` proves nothing");
+                desk.report.error(raw.place, reason, "give both, or neither");
+            }
+            None
+        }
+    }
 }
 
 fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
@@ -385,15 +406,13 @@ fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
     Some(text.clone())
 }
 
-const SCHEMES: [&str; 3] = ["http", "https", "unix"];
+const SCHEMES: [&str; 4] = ["http", "https", "h2c", "unix"];
 const EXAMPLE: &str = "write a URL such as \"http://127.0.0.1:9000\"";
 
 /// Longest name of an upstream.
 const LONGEST_NAME: usize = 64;
 /// RFC 1035 §2.3.4.
 const LONGEST_HOST: usize = 253;
-/// A system's whole collection has some 250 KiB.
-const MOST_CA_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -410,6 +429,14 @@ mod tests {
         let read = origin("http://[::1]:80").unwrap();
         assert_eq!(read.address, OriginAddress::Tcp("::1".into(), 80));
         assert_eq!((read.authority.as_str(), read.base_path.as_str()), ("[::1]", ""));
+        let read = origin("h2c://orders:50051").unwrap();
+        assert_eq!((read.https, read.h2c), (false, true));
+        assert_eq!(read.authority, "orders:50051");
+        assert_eq!(
+            origin("h2c://orders").unwrap().authority,
+            "orders",
+            "80 is the port of h2c too"
+        );
         let read = origin("unix:/run/api.sock").unwrap();
         assert_eq!(read.address, OriginAddress::Unix("/run/api.sock".into()));
     }
@@ -420,7 +447,7 @@ mod tests {
             ("localhost:9000", "has no scheme"),
             ("127.0.0.1", "has no scheme"),
             ("ftp://a", "has the unknown scheme `ftp`"),
-            ("h2c://a", "has the unknown scheme `h2c`"),
+            ("h2://a", "has the unknown scheme `h2`"),
             ("http://", "has no host"),
             ("http://:80", "has no host"),
             ("http:///path", "has no host"),
