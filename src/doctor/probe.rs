@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::client::conn::http1;
@@ -10,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use super::{Finding, Level, Patient};
 use crate::config::{Origin, Settings, UpstreamTls};
 use crate::dial::{DialError, Dialer, TlsClient, TlsSetupError};
+use crate::net::Stream;
 
 /// Somebody to ask.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub(super) enum ProbeError {
     Dial(#[from] DialError),
     #[error("the exchange broke off")]
     Http(#[from] hyper::Error),
+    #[error("the exchange broke off")]
+    Http2(#[from] h2::Error),
     #[error("the request cannot be written")]
     Request(#[from] http::Error),
     #[error("nothing came within {LIMIT:?}")]
@@ -104,31 +108,64 @@ impl Asked {
         };
         let stream = Dialer::new(self.origin.clone(), tls, LIMIT).dial().await?;
         let certificate = stream.peer_certificate().map(<[u8]>::to_vec);
-        let mut request = Request::builder()
-            .method(Method::GET)
-            .uri(format!("{}{path}", self.origin.base_path))
-            .header(header::HOST, &self.origin.authority)
-            .header(header::USER_AGENT, AGENT)
-            .body(Empty::<bytes::Bytes>::new())?;
+        let uri = format!("http://{}{}{path}", self.origin.authority, self.origin.base_path);
+        let mut request = Request::builder().method(Method::GET).uri(uri).body(())?;
+        let headers = request.headers_mut();
+        headers.insert(header::USER_AGENT, HeaderValue::from_static(AGENT));
         for (name, value) in fields {
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(http::Error::from)?;
-            let value = HeaderValue::from_str(value).map_err(http::Error::from)?;
-            request.headers_mut().append(name, value);
+            headers.append(name, HeaderValue::from_str(value).map_err(http::Error::from)?);
         }
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::task::spawn_local(async move {
-            let _ = connection.await; // whoever waits for the answer is told by its own end
-        });
-        let response = sender.send_request(request).await?;
-        let (head, body) = response.into_parts();
-        // how long it is tells two answers apart; more than this is not read
-        let length = match Limited::new(body, MAX_READ).collect().await {
-            Ok(body) => body.to_bytes().len(),
-            Err(_) => MAX_READ,
+        let (status, headers, length) = match self.origin.h2c {
+            true => over_http2(stream, request).await?,
+            false => over_http1(stream, request, &self.origin.authority).await?,
         };
-        driver.abort();
-        Ok(Seen { status: head.status, headers: head.headers, length, certificate })
+        Ok(Seen { status, headers, length, certificate })
     }
+}
+
+/// Status, fields, and how many bytes of content: that tells two answers apart.
+type Answer = (StatusCode, HeaderMap, usize);
+
+async fn over_http1(
+    stream: Stream,
+    request: Request<()>,
+    host: &str,
+) -> Result<Answer, ProbeError> {
+    let (mut head, ()) = request.into_parts();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    head.uri = path.parse().map_err(http::Error::from)?;
+    head.headers.insert(header::HOST, HeaderValue::from_str(host).map_err(http::Error::from)?);
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::task::spawn_local(async move {
+        let _ = connection.await; // whoever waits for the answer is told by its own end
+    });
+    let response = sender.send_request(Request::from_parts(head, Empty::<Bytes>::new())).await?;
+    let (head, body) = response.into_parts();
+    let length = match Limited::new(body, MAX_READ).collect().await {
+        Ok(body) => body.to_bytes().len(),
+        Err(_) => MAX_READ,
+    };
+    driver.abort();
+    Ok((head.status, head.headers, length))
+}
+
+async fn over_http2(stream: Stream, request: Request<()>) -> Result<Answer, ProbeError> {
+    let (sender, connection) = h2::client::handshake(stream).await?;
+    let driver = tokio::task::spawn_local(async move {
+        let _ = connection.await; // whoever waits for the answer is told by its own end
+    });
+    let (response, _) = sender.ready().await?.send_request(request, true)?;
+    let (head, mut body) = response.await?.into_parts();
+    let mut length = 0;
+    while let Some(piece) = body.data().await {
+        length += piece?.len();
+        if length >= MAX_READ {
+            break; // the window is not opened further: it sends no more
+        }
+    }
+    driver.abort();
+    Ok((head.status, head.headers, length))
 }
 
 /// A fault and its causes in one line.
