@@ -116,6 +116,7 @@ fn both_formats_are_read_by_the_parsers_of_prometheus_and_say_the_same() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream, ROUTE);
     traffic(&gateway);
+    eventually("the last request is counted", || gateway.totals().requests == 8);
     let text = scrape(&gateway, "text/plain;version=0.0.4");
     assert_eq!(text.field("content-type").unwrap(), "text/plain; version=0.0.4; charset=utf-8");
     let open = scrape(&gateway, "application/openmetrics-text;version=1.0.0,*/*;q=0.1");
@@ -143,6 +144,7 @@ fn the_numbers_are_those_of_what_happened() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream, ROUTE);
     traffic(&gateway);
+    eventually("the last request is counted", || gateway.totals().requests == 8);
     let read = Read::now(&gateway);
     let count = |labels: &[(&str, &str)]| read.sum("tollgate_requests_total", labels);
     assert_eq!(count(&[("decision", "open"), ("reason", "open_method"), ("status", "200")]), 1.0);
@@ -211,6 +213,7 @@ fn d160_a_million_different_tokens_paths_and_methods_make_no_new_series() {
         }
     };
     attack(0, 40);
+    eventually("the last request is counted", || gateway.totals().requests == 160);
     let before = Read::now(&gateway);
     attack(40, 40 + each);
     let after = Read::now(&gateway);
@@ -242,6 +245,7 @@ fn an_upstream_that_answers_with_every_status_there_is_makes_a_bounded_number_of
         client.send(get(&format!("/{status}")));
         assert_eq!(client.answer().status, status);
     }
+    eventually("the last request is counted", || gateway.totals().requests == 397);
     let read = Read::now(&gateway);
     assert_eq!(read.sum("tollgate_requests_total", &[]), 397.0);
     assert!(read.sum("tollgate_requests_total", &[("status", "other")]) > 0.0);

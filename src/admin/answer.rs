@@ -7,11 +7,17 @@ use http_body_util::Full;
 
 use super::exposition::Format;
 use super::facts::Facts;
-use super::{metrics, page, status};
+use super::gate::{Closed, Door};
+use super::{gate, metrics, page, status};
 
 /// The answer to one request. Nothing that is asked here changes anything.
-pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<Bytes>> {
+pub(super) fn answer<B>(request: &Request<B>, door: Door, facts: &Facts) -> Response<Full<Bytes>> {
     let path = request.uri().path();
+    if !matches!(path, LIVE | READY)
+        && let Err(closed) = gate::judge(request, door, facts.current().settings().admin.as_ref())
+    {
+        return closed_to(closed);
+    }
     if let Some(response) = page::answer(request.method(), path) {
         return response;
     }
@@ -25,7 +31,7 @@ pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<By
         LIVE => text(StatusCode::OK, "live"),
         READY => match facts.not_ready() {
             None => text(StatusCode::OK, "ready"),
-            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
         },
         METRICS => {
             let format = Format::asked(request.headers());
@@ -35,6 +41,30 @@ pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<By
         _ => text(
             StatusCode::NOT_FOUND,
             "there are /, /health/live, /health/ready, /metrics and /api/status",
+        ),
+    }
+}
+
+/// What somebody is told who may not look. A browser asks its user for the token.
+fn closed_to(closed: Closed) -> Response<Full<Bytes>> {
+    match closed {
+        Closed::Unproven => {
+            let mut response = text(
+                StatusCode::UNAUTHORIZED,
+                "show the token of [admin]: Authorization: Bearer …, or as the password of HTTP Basic",
+            );
+            for challenge in CHALLENGES {
+                let value = HeaderValue::from_static(challenge);
+                response.headers_mut().append(header::WWW_AUTHENTICATE, value);
+            }
+            response
+        }
+        Closed::Outside => {
+            text(StatusCode::FORBIDDEN, "closed to the outside: [admin] has no token")
+        }
+        Closed::Name => text(
+            StatusCode::FORBIDDEN,
+            "ask for this machine by its address or as localhost, or give [admin] a token",
         ),
     }
 }
@@ -60,6 +90,8 @@ const LIVE: &str = "/health/live";
 const READY: &str = "/health/ready";
 const STATUS: &str = "/api/status";
 const METRICS: &str = "/metrics";
+const CHALLENGES: [&str; 2] =
+    ["Bearer realm=\"tollgate admin\"", "Basic realm=\"tollgate admin\", charset=\"UTF-8\""];
 /// So that a browser makes nothing of an answer but what it is.
 const FIELDS: &[(&str, &str)] = &[
     ("cache-control", "no-store"),

@@ -8,6 +8,7 @@ mod answer;
 mod expiry;
 mod exposition;
 mod facts;
+mod gate;
 mod history;
 mod metrics;
 mod page;
@@ -16,4 +17,4 @@ mod serve;
 mod status;
 
 pub use facts::{Facts, ReloadReport, Reloaded};
-pub use serve::start;
+pub use serve::{Socket, start};

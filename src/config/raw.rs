@@ -4,7 +4,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are the schema's, too: their brackets are those of TOML
 
-use super::address::{ListenAddress, Network, Socket};
+use super::address::{ListenAddress, Network};
 use super::amount::{Limits, Size, Span, Whole};
 use super::node::{Node, Value};
 use super::report::Report;
@@ -350,8 +350,12 @@ section! {
 
     /// The administrative listener.
     Admin {
-        /// Where /health/live and /health/ready answer. Required.
-        listen: Socket;
+        /// Where health, metrics, the status document and the page answer: an address with its port, `unix:/path`, or a list of these. Required.
+        listen: OneOrMore<ListenAddress>;
+        /// What whoever asks for more than health has to show, as a Bearer token or as the password of HTTP Basic; needed where others can reach the listener. Better: token_file.
+        token: Hidden;
+        /// The file that holds the token.
+        token_file: FilePath;
     }
 
     /// What is logged, to standard output.

@@ -121,6 +121,17 @@ impl Server {
     }
 }
 
+impl Listen {
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listen {
@@ -528,8 +539,10 @@ pub enum StoreUrl {
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Where `/health/live` and `/health/ready` answer.
-    pub listen: SocketAddr,
+    /// Where it answers; at least one.
+    pub listen: Vec<Listen>,
+    /// What whoever asks for more than health has to show; there is one where others can reach the listener.
+    pub token: Option<Secret<Vec<u8>>>,
 }
 
 /// `[log]`

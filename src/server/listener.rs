@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::admin;
 use crate::config::{Listen, Server};
 use crate::net::Stream;
 
@@ -126,9 +127,26 @@ impl Listeners {
     }
 }
 
-/// Binds the admin listener, which one thread serves.
-pub(super) fn bind_admin(address: SocketAddr) -> Result<StdTcpListener, BindError> {
-    tcp(address, false).map_err(|source| named(address.to_string(), source))
+/// Binds what the admin thread serves, and yields the files that are to go with it.
+pub(super) fn bind_admin(
+    listen: &[Listen],
+) -> Result<(Vec<admin::Socket>, Vec<SocketFile>), BindError> {
+    let (mut sockets, mut files) = (Vec::new(), Vec::new());
+    for listen in listen {
+        match listen {
+            Listen::Tcp(address) => {
+                let socket = tcp(*address, false);
+                let socket = socket.map_err(|source| named(address.to_string(), source))?;
+                sockets.push(admin::Socket::Tcp(socket));
+            }
+            Listen::Unix(path) => {
+                let named = |source| named(format!("unix:{}", path.display()), source);
+                sockets.push(admin::Socket::Unix(unix(path).map_err(named)?));
+                files.push(SocketFile::of(path).map_err(named)?);
+            }
+        }
+    }
+    Ok((sockets, files))
 }
 
 fn named(address: String, source: io::Error) -> BindError {

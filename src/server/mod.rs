@@ -93,6 +93,8 @@ pub struct Running {
     addresses: Vec<SocketAddr>,
     files: Vec<SocketFile>,
     admin: Option<SocketAddr>,
+    /// They go when nobody answers there any more.
+    _admin_files: Vec<SocketFile>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
     /// How to reach each worker.
@@ -135,8 +137,8 @@ pub fn start(
     let store = store::open(&settings.store, &clock)?;
     let max_connections = limits::connections(settings.server.max_connections);
     let listeners = Listeners::bind(&settings.server)?;
-    let admin =
-        settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
+    let admin = settings.admin.as_ref().map_or(&[][..], |admin| &admin.listen);
+    let (admin, admin_files) = listener::bind_admin(admin)?;
     let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let open = Arc::<AtomicUsize>::default();
@@ -161,7 +163,8 @@ pub fn start(
     let mut running = Running {
         addresses,
         files,
-        admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
+        admin: admin.iter().find_map(admin::Socket::address),
+        _admin_files: admin_files,
         phase,
         workers: Vec::new(),
         health: None,
@@ -177,13 +180,13 @@ pub fn start(
         running.workers.push(worker);
         running.lines.push(line);
     }
-    if let Some(listener) = admin {
+    if !admin.is_empty() {
         let mut phase = shared.phase.clone();
         let over = async move {
             let _ = phase.wait_for(|phase| *phase == Phase::Ending).await; // or nobody is left to tell of
         };
         let facts = Arc::clone(&shared.facts);
-        running.health = Some(admin::start(listener, facts, over).map_err(StartError::Worker)?);
+        running.health = Some(admin::start(admin, facts, over).map_err(StartError::Worker)?);
     }
     Ok(running)
 }
@@ -195,7 +198,7 @@ impl Running {
         &self.addresses
     }
 
-    /// Where health is told.
+    /// The first address at which the admin listener answers over TCP.
     #[must_use]
     pub const fn admin_address(&self) -> Option<SocketAddr> {
         self.admin

@@ -171,7 +171,9 @@ const CHANGES: &[(&str, &str)] = &[
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
     ("store.url", "\"file:b\""),
-    ("admin.listen", "\"127.0.0.1:82\""),
+    ("admin.listen", "[\"127.0.0.1:82\"]"),
+    ("admin.token", "\"h7Qm2vY0tq8Zp4Xk\""),
+    ("admin.token_file", "\"none\""),
     ("log.format", "\"json\""),
     ("log.level", "\"warn\""),
     ("log.access", "false"),
@@ -236,6 +238,7 @@ introspection = { client_id = "a", client_secret = "Xw9Bn4Ld6Hs3Jf0P" }
 fn base() -> toml::Table {
     let mut base: toml::Table = SMALL.parse().unwrap();
     set(&mut base, "upstream.url", "\"https://a\"");
+    set(&mut base, "admin.listen", "\"127.0.0.1:81\"");
     let issuer: toml::Table = ISSUER.parse().unwrap();
     base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
     let routes =
