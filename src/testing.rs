@@ -41,6 +41,8 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             idle_timeout: Duration::from_secs(60),
             max_header_size: 32 * 1024,
             max_body_size: None,
+            http2: true,
+            max_streams: 100,
             max_connections: None,
             drain_timeout: Duration::from_secs(30),
         },

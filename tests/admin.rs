@@ -300,3 +300,38 @@ fn no_secret_is_told_by_any_path_of_it() {
         assert!(!told.contains("bWFya2Vy"), "{path}: {told}");
     }
 }
+
+#[test]
+fn an_address_is_added_and_a_token_set_while_the_others_stay_open() {
+    let upstream = Upstream::start();
+    let path = support::scratch_file("admin.sock", "");
+    std::fs::remove_file(&path).unwrap();
+    let url = format!("http://{}", upstream.address);
+    let before = format!("[admin]\nlisten = \"unix:{}\"\n", path.display());
+    let gateway = Gateway::from_toml(&toml(&url, "", "", &before));
+    let over_unix = |fields: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(over_unix(""), "200");
+    let listen = format!("[\"unix:{}\", \"127.0.0.1:0\"]", path.display());
+    let after = format!("[admin]\nlisten = {listen}\ntoken = \"{TOKEN}\"\n");
+    let text = toml(&url, "", "", &after);
+    let file = support::scratch_file("gateway.toml", &text);
+    let sources = tollgate::config::Sources { file: Some(file), ..Default::default() };
+    gateway.running().reload(tollgate::config::load(&sources).unwrap().settings).unwrap();
+    let admin = gateway.running().admin_address().unwrap();
+    assert_eq!(over_unix(""), "401");
+    assert_eq!(over_unix(&bearer(TOKEN)), "200");
+    let host = format!("Host: {admin}\r\n");
+    assert_eq!(ask_with(admin, "GET", "/metrics", &host).status, 401);
+    let status = ask_with(admin, "GET", "/api/status", &format!("{host}{}", bearer(TOKEN))).json();
+    assert_eq!(status["configuration"]["generation"], 2);
+    assert_eq!(status["configuration"]["reloads"]["ok"], 1);
+    gateway.finish();
+    assert!(!path.exists());
+}

@@ -31,6 +31,17 @@ pub enum Socket {
 }
 
 impl Socket {
+    /// The same socket once more: whoever comes is met by one of the two.
+    ///
+    /// # Errors
+    /// Where there are no file descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
+        })
+    }
+
     /// Its address; none for a unix socket.
     #[must_use]
     pub fn address(&self) -> Option<SocketAddr> {

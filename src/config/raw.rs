@@ -65,6 +65,10 @@ section! {
         max_body_size: Size<BodySize> = 0;
         /// Most connections at once; 0 means as many as there are file descriptors for.
         max_connections: Whole<Connections> = 0;
+        /// Whether HTTP/2 is spoken: where TLS agrees on it (ALPN), and in clear with a client that begins with it (prior knowledge).
+        http2: bool = true;
+        /// Most requests at once on one HTTP/2 connection.
+        max_streams: Whole<Streams> = 100;
         /// How long requests in flight may take to finish after the first signal to stop.
         drain_timeout: Span<DrainTimeout> = "30s";
     }
@@ -435,6 +439,7 @@ const KIB: u64 = 1_024;
 limits! {
     Workers: 0, 1_024, "more threads than cores only wait for one another";
     Connections: 0, 10_000_000, "no system holds more; 0 means no limit of our own";
+    Streams: 1, 1_000, "each of them may hold buffers and a connection to the upstream";
     Retries: 0, 3, "each retry is more load on an upstream that is in trouble already";
     HeaderTimeout: 10, 10 * MINUTE, "a client that never finishes a head would hold its connection for good";
     IdleTimeout: 10, DAY, "a forgotten connection would be held for good";

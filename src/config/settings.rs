@@ -109,6 +109,10 @@ pub struct Server {
     pub max_body_size: Option<u64>,
     /// Most connections at once, over all workers; `None`: as many as there are file descriptors for.
     pub max_connections: Option<usize>,
+    /// Whether HTTP/2 is spoken.
+    pub http2: bool,
+    /// Most requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
     /// How long requests in flight may take to finish after the first signal.
     pub drain_timeout: Duration,
 }

@@ -26,6 +26,9 @@ pub enum Refusal {
     /// TRACE or CONNECT.
     #[error("this method is not available here")]
     Method,
+    /// Extended CONNECT for anything but a WebSocket.
+    #[error("the only protocol that extended CONNECT opens here is websocket")]
+    Protocol,
     /// `Max-Forwards: 0` on OPTIONS: not a fault, but it ends here.
     #[error("answered here, as Max-Forwards asks")]
     Options,
@@ -97,6 +100,7 @@ impl Refusal {
             Self::Head(BadHead::Syntax | BadHead::UpgradeBody) => "malformed_request",
             Self::HeadTimeout => "request_timeout",
             Self::Method => "method_not_allowed",
+            Self::Protocol => "protocol",
             Self::Options => "max_forwards",
             Self::Loop => "loop",
             Self::BodyTooLarge => "body_too_large",
@@ -125,6 +129,7 @@ impl Refusal {
             ) => StatusCode::BAD_REQUEST,
             Self::HeadTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::Options => StatusCode::OK,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -170,6 +175,7 @@ impl Refusal {
             }
             Self::Head(_)
             | Self::HeadTimeout
+            | Self::Protocol
             | Self::Loop
             | Self::BodyTooLarge
             | Self::Ambiguous

@@ -293,7 +293,10 @@ fn request_framing(headers: &HeaderMap, version: Version) -> Result<Decoder, Bad
 }
 
 /// One plain decimal number below 2^63, or nothing.
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
+///
+/// # Errors
+/// [`BadHead::ContentLength`] for anything else.
+pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
     let mut given = headers.get_all(header::CONTENT_LENGTH).into_iter();
     let Some(value) = given.next() else { return Ok(None) };
     let digits = value.as_bytes();
@@ -340,7 +343,11 @@ fn keep_alive(headers: &HeaderMap, version: Version) -> bool {
     }
 }
 
-fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, BadHead> {
+/// Whether `Expect: 100-continue` is there; HTTP/1.0 does not know it.
+///
+/// # Errors
+/// [`BadHead::Expectation`] for another expectation.
+pub fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, BadHead> {
     if !headers.contains_key(header::EXPECT) || version == Version::HTTP_10 {
         return Ok(false);
     }

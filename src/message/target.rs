@@ -58,6 +58,12 @@ impl Target {
         Ok((Self::origin_form(path)?, Some(raw.slice_ref(authority))))
     }
 
+    /// `/`
+    #[must_use]
+    pub const fn root() -> Self {
+        Self { raw: Bytes::from_static(b"/"), path_length: 1 }
+    }
+
     fn origin_form(raw: Bytes) -> Result<Self, BadTarget> {
         let path_length = memchr::memchr(b'?', &raw).unwrap_or(raw.len());
         let (path, query) = raw.split_at(path_length);

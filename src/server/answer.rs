@@ -3,8 +3,8 @@
 use http::{Method, StatusCode, Version, header};
 
 use crate::http1::wire::{write_field, write_line};
-use crate::message::Response;
 use crate::message::text::write_number;
+use crate::message::{Body, Response};
 
 /// How the end of an answer's body is told (RFC 9112 §6).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,14 +19,17 @@ pub(super) enum Framing {
 
 impl Framing {
     pub(super) fn of(response: &Response, method: &Method, version: Version) -> Self {
-        let status = response.status;
+        Self::by(&response.body, response.status, method, version)
+    }
+
+    pub(super) fn by(body: &Body, status: StatusCode, method: &Method, version: Version) -> Self {
         if *method == Method::HEAD
             || status.is_informational()
             || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
         {
             return Self::None;
         }
-        match (response.body.length(), version) {
+        match (body.length(), version) {
             (Some(length), _) => Self::Length(length),
             (None, Version::HTTP_10) => Self::UntilClose,
             (None, _) => Self::Chunked,

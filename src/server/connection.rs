@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::answer::{Framing, write_head, write_status};
+use super::http2::{self, PREFACE};
 use super::panics::{Panicked, poll_caught};
 use super::tunnel;
 use super::worker::{Place, Worker};
@@ -33,6 +34,8 @@ struct State {
     scanned: usize,
     /// The first byte of the awaited head has come.
     head_begun: bool,
+    /// What has come so far may be the beginning of HTTP/2.
+    may_be_http2: bool,
     /// How long the peer may be silent.
     deadline: Deadline,
     /// How long the peer may take nothing of an answer.
@@ -58,6 +61,8 @@ type Shared = Rc<RefCell<State>>;
 enum Head {
     Request(Box<RequestHead>),
     Bad(BadHead),
+    /// It is HTTP/2, and the client knew that we speak it.
+    Http2,
     /// Part of a head, and then the deadline.
     TooSlow,
     /// Closed, idle for too long, or draining.
@@ -78,6 +83,7 @@ enum Next {
 
 /// Serves a connection until it ends.
 pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>, place: Place) {
+    let begun = worker.clock.monotonic();
     let state = Rc::new(RefCell::new(State::new(stream, Rc::clone(&worker))));
     poll_fn(|cx| {
         place.note(cx.waker());
@@ -85,7 +91,7 @@ pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>
     })
     .await;
     let interim: Rc<dyn InterimSink> = Rc::new(Interim(Rc::clone(&state)));
-    let _counted = worker.counters.http1.enter();
+    let counted = worker.counters.http1.enter();
     loop {
         let head = poll_fn(|cx| state.borrow_mut().poll_head(cx)).await;
         let next = match head {
@@ -99,6 +105,14 @@ pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>
             }
             Head::Bad(fault) => refuse(&state, &peer, &worker, Refusal::Head(fault)).await,
             Head::TooSlow => refuse(&state, &peer, &worker, Refusal::HeadTimeout).await,
+            Head::Http2 => {
+                drop(counted);
+                let (wire, early) = state.borrow_mut().give_up_socket();
+                let first = begun + worker.limits().header_timeout;
+                // boxed: what few connections become is not in the size of all
+                return Box::pin(http2::serve(wire.stream, early, peer, worker, &place, first))
+                    .await;
+            }
             Head::Over => return,
         };
         match next {
@@ -116,6 +130,11 @@ pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>
 /// Goes on by another configuration, and yields the peer as that sees it.
 fn follow(state: &Shared, peer: &Rc<Peer>, gateway: &Gateway) -> Rc<Peer> {
     state.borrow_mut().limits = Rc::clone(gateway.server());
+    seen_by(peer, gateway)
+}
+
+/// The peer as the configuration of `gateway` sees it.
+pub(super) fn seen_by(peer: &Rc<Peer>, gateway: &Gateway) -> Rc<Peer> {
     let trusted = gateway.server().trusts(peer.address);
     if trusted == peer.trusted {
         return Rc::clone(peer);
@@ -425,6 +444,7 @@ impl State {
         Self {
             wire: Wire::new(stream),
             scanned: 0,
+            may_be_http2: limits.http2,
             head_begun: true, // the first head is waited for from the accept on
             deadline,
             stall: Deadline::default(),
@@ -452,11 +472,16 @@ impl State {
                     let limit = self.worker.limits().header_timeout;
                     self.deadline.set(Some(self.worker.clock.monotonic() + limit));
                 }
-                match parse_request(
-                    &mut self.wire.input,
-                    &mut self.scanned,
-                    self.worker.limits().max_header_size,
-                ) {
+                let parsed = match self.begins_http2() {
+                    Some(true) => return Poll::Ready(Head::Http2),
+                    Some(false) => parse_request(
+                        &mut self.wire.input,
+                        &mut self.scanned,
+                        self.worker.limits().max_header_size,
+                    ),
+                    None => Ok(None),
+                };
+                match parsed {
                     Ok(Some(head)) => {
                         self.head_begun = false;
                         self.deadline.set(None);
@@ -483,6 +508,20 @@ impl State {
                 }
             }
         }
+    }
+
+    /// Whether the connection begins with the preface of HTTP/2; `None` while too little has come to tell.
+    fn begins_http2(&mut self) -> Option<bool> {
+        if !self.may_be_http2 {
+            return Some(false);
+        }
+        let input = &self.wire.input;
+        let length = input.len().min(PREFACE.len());
+        if input.get(..length) != PREFACE.get(..length) {
+            self.may_be_http2 = false;
+            return Some(false);
+        }
+        (length == PREFACE.len()).then_some(true)
     }
 
     /// Ready when the client has gone while its answer is awaited. Reads on, within bounds: what comes is the
@@ -628,18 +667,18 @@ impl InterimSink for Interim {
 }
 
 /// Logged for a request whose client left before an answer began, as nginx does; never sent.
-const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
+pub(super) const CLIENT_GONE: StatusCode = match StatusCode::from_u16(499) {
     Ok(status) => status,
     Err(_) => StatusCode::BAD_REQUEST,
 };
 /// Most bytes of an unread request body that are read so that the connection can go on.
 const MAX_DRAINED: u64 = 64 * 1024;
 /// Most bytes that are taken in from a peer that still sends while its connection is closed.
-const MAX_LINGERED: usize = 512 * 1024;
+pub(super) const MAX_LINGERED: usize = 512 * 1024;
 /// How long a connection without a request is kept once draining has begun: long enough for a request that was sent
 /// before its client could know.
-const LAST_CALL: Duration = Duration::from_millis(500);
+pub(super) const LAST_CALL: Duration = Duration::from_millis(500);
 /// How long a closing connection waits for its peer to see that.
-const LINGER: Duration = Duration::from_secs(2);
+pub(super) const LINGER: Duration = Duration::from_secs(2);
 /// Most bytes of further requests that are read while one is answered.
 const MAX_READ_AHEAD: usize = 8 * 1024;

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::disallowed_methods, clippy::unwrap_used)] // each test uses its part; time is real here
 
 pub mod attack;
+pub mod http2;
 pub mod process;
 pub mod tokens;
 

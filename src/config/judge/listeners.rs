@@ -29,6 +29,8 @@ pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
         max_header_size: usize::try_from(raw.max_header_size.as_ref()?.value.0).ok()?,
         max_body_size: (max_body_size != 0).then_some(max_body_size),
         max_connections: (max_connections != 0).then_some(max_connections),
+        http2: raw.http2.as_ref()?.value,
+        max_streams: u32::try_from(raw.max_streams.as_ref()?.value.0).ok()?,
         drain_timeout: raw.drain_timeout.as_ref()?.value.0,
     })
 }

@@ -66,7 +66,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: &[(&str, &str)] = &[
+const CHANGES: [(&str, &str); 109] = [
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -75,6 +75,8 @@ const CHANGES: &[(&str, &str)] = &[
     ("server.max_header_size", "\"33KiB\""),
     ("server.max_body_size", "1"),
     ("server.max_connections", "1"),
+    ("server.http2", "false"),
+    ("server.max_streams", "7"),
     ("server.drain_timeout", "11"),
     ("upstream.url", "\"http://b\""),
     ("upstream.urls", "[\"http://b\"]"),

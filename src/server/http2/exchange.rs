@@ -1,0 +1,214 @@
+//! One request of an HTTP/2 connection as the gateway sees it: its body, its informational answers, its client's going.
+
+use std::cell::{Cell, RefCell};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use http::{HeaderMap, StatusCode};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+
+use super::Session;
+use super::turns::Wait;
+use crate::message::headers::response_field_passes;
+use crate::message::{Body, BodyError, InterimSink};
+
+/// A stream from its request to the head of its answer.
+pub(super) struct Exchange {
+    pub(super) session: Rc<Session>,
+    /// Its place among the connection's requests.
+    pub(super) number: usize,
+    pub(super) respond: RefCell<SendResponse<Bytes>>,
+    /// The final answer has begun: nothing informational may be sent any more.
+    pub(super) answering: Cell<bool>,
+    /// `100 Continue` is owed as soon as the body is asked for.
+    pub(super) owes_continue: Cell<bool>,
+}
+
+impl Exchange {
+    /// Ready when the client has taken its request back, or is gone.
+    pub(super) fn poll_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.session.gone.get() {
+            return Poll::Ready(());
+        }
+        self.respond.borrow_mut().poll_reset(cx).map(|_| ())
+    }
+
+    fn send_informational(&self, status: StatusCode, headers: HeaderMap) {
+        let mut response = http::Response::new(());
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
+        // a stream that is over takes none, and nobody waits for it
+        let _ = self.respond.borrow_mut().send_informational(response);
+    }
+}
+
+impl InterimSink for Exchange {
+    fn send(&self, status: StatusCode, headers: &HeaderMap) {
+        if self.answering.get() {
+            return;
+        }
+        let passing = headers.iter().filter(|(name, _)| response_field_passes(name, &[]));
+        let passing = passing.map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.send_informational(status, passing);
+    }
+}
+
+/// The body of a request; what has come with its head is taken whole. `length`: what is declared.
+pub(super) fn body(mut recv: RecvStream, length: Option<u64>, exchange: &Rc<Exchange>) -> Body {
+    let cx = &mut Context::from_waker(Waker::noop()); // whoever wants more asks again
+    if recv.is_end_stream() {
+        return Body::Empty;
+    }
+    let mut front = Bytes::new();
+    if let Poll::Ready(Some(Ok(piece))) = recv.poll_data(cx) {
+        let _ = recv.flow_control().release_capacity(piece.len());
+        front = piece;
+        if recv.is_end_stream() {
+            return Body::from(front);
+        }
+    }
+    // a length of zero is only as good as the end that follows: until then it could be a lie
+    let left = length.filter(|length| *length > 0);
+    Body::Stream(Box::pin(Incoming {
+        recv,
+        received: front.len() as u64,
+        front,
+        left,
+        exchange: Rc::clone(exchange),
+        state: State::Data,
+    }))
+}
+
+/// A body that is still coming.
+struct Incoming {
+    recv: RecvStream,
+    /// Came, and was not yet handed on.
+    front: Bytes,
+    received: u64,
+    /// Bytes of the declared length that are not yet handed on.
+    left: Option<u64>,
+    exchange: Rc<Exchange>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    Data,
+    Trailers,
+    Done,
+    Broken,
+}
+
+impl Incoming {
+    fn fail(&mut self, fault: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.state = State::Broken;
+        Poll::Ready(Some(Err(fault)))
+    }
+
+    /// Hands on what is at the front. The piece that completes a declared length waits for the end of the stream: if
+    /// more came, the request would have been complete for the upstream before it turned out to be malformed.
+    fn take_front(&mut self) -> Option<Bytes> {
+        let length = self.front.len() as u64;
+        let is_last = self.left.is_some_and(|left| left <= length);
+        if self.front.is_empty()
+            || is_last && self.state == State::Data && !self.recv.is_end_stream()
+        {
+            return None;
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(length);
+        }
+        Some(std::mem::take(&mut self.front))
+    }
+
+    fn poll_too_late(&self, session: &Session) -> bool {
+        let (number, clock) = (self.exchange.number, &session.worker.clock);
+        let limit = session.limits().idle_timeout;
+        session.waits.begin(number, Wait::Body, || clock.monotonic() + limit);
+        session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
+    }
+}
+
+impl HttpBody for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let session = Rc::clone(&this.exchange.session);
+        if this.exchange.owes_continue.take() && !this.exchange.answering.get() {
+            this.exchange.send_informational(StatusCode::CONTINUE, HeaderMap::new());
+        }
+        loop {
+            if session.limits.borrow().max_body_size.is_some_and(|limit| this.received > limit) {
+                return this.fail(BodyError::TooLarge);
+            }
+            if let Some(piece) = this.take_front() {
+                return Poll::Ready(Some(Ok(Frame::data(piece))));
+            }
+            match this.state {
+                State::Data => match this.recv.poll_data(cx) {
+                    Poll::Ready(Some(Ok(piece))) => {
+                        session.waits.end(this.exchange.number, Wait::Body);
+                        // a stream that was reset meanwhile has no use for it
+                        let _ = this.recv.flow_control().release_capacity(piece.len());
+                        this.received += piece.len() as u64;
+                        this.add(piece);
+                    }
+                    Poll::Ready(Some(Err(fault))) => {
+                        let is_theirs = fault.is_remote() || fault.is_io();
+                        return this.fail(if is_theirs {
+                            BodyError::Cut
+                        } else {
+                            BodyError::Malformed
+                        });
+                    }
+                    Poll::Ready(None) => this.state = State::Trailers,
+                    Poll::Pending if this.poll_too_late(&session) => {
+                        return this.fail(BodyError::Stalled);
+                    }
+                    Poll::Pending => return Poll::Pending,
+                },
+                State::Trailers => {
+                    session.waits.end(this.exchange.number, Wait::Body);
+                    match this.recv.poll_trailers(cx) {
+                        Poll::Ready(Ok(Some(trailers))) => {
+                            this.state = State::Done;
+                            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+                        }
+                        Poll::Ready(Ok(None)) => this.state = State::Done,
+                        Poll::Ready(Err(_)) => return this.fail(BodyError::Cut),
+                        Poll::Pending => return Poll::Pending,
+                    }
+                }
+                State::Done => return Poll::Ready(None),
+                State::Broken => return Poll::Ready(Some(Err(BodyError::Malformed))),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.state == State::Done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Incoming {
+    /// A piece came. Two are at the front only where the first waits for the end, which the second then is.
+    fn add(&mut self, piece: Bytes) {
+        if self.front.is_empty() {
+            self.front = piece;
+        } else if !piece.is_empty() {
+            self.front = [&self.front[..], &piece[..]].concat().into();
+        }
+    }
+}
