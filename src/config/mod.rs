@@ -37,7 +37,7 @@ pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use seen::SeenFile;
 pub use settings::{
-    Admin, AuthorizationHeader, Balance, Client, ClientSecret, DEFAULT_UPSTREAM, Demands,
+    Admin, AuthorizationHeader, Balance, Client, ClientSecret, Cors, DEFAULT_UPSTREAM, Demands,
     Endpoints, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log, MOST_ORIGINS,
     Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource, Rewrite,
     RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
