@@ -28,7 +28,7 @@ fn what_others_can_reach_asks_for_a_proof() {
 #[test]
 fn one_open_address_among_local_ones_is_named_with_its_place_and_the_mend() {
     let told = faults(with("listen = ['127.0.0.1:1', '0.0.0.0:2', 'unix:/a']"));
-    assert!(told.contains("gateway.toml:3:27"), "{told}");
+    assert!(told.contains("gateway.toml:3:26"), "{told}");
     assert!(told.contains("[admin] listens on 0.0.0.0:2, which others can reach"), "{told}");
     assert!(
         told.contains("set token_file (`tollgate secret` makes a token), or listen on 127.0.0.1"),
