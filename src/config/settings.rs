@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
+use rustls::sign::CertifiedKey;
 use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
 use super::pattern::{HostPattern, PathPattern};
+use crate::certificate::Certificate;
 use crate::condition::Condition;
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
@@ -97,6 +99,9 @@ impl Demands {
 pub struct Server {
     /// At least one.
     pub listen: Vec<Listen>,
+    /// The certificates of the listeners on TCP, in file order: the first is for whoever asks for none of the others.
+    /// Empty: they speak in clear.
+    pub tls: Vec<ServerTls>,
     /// Threads, at least 1 (0 in the file: one for each core).
     pub workers: usize,
     /// Peers whose forwarding headers are believed.
@@ -138,6 +143,42 @@ impl Listen {
     }
 }
 
+/// A certificate that the gateway shows, and whom it asks for one.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// What the certificate says.
+    pub certificate: Certificate,
+    /// The certificate, the intermediate ones behind it, and the key that it is of.
+    pub identity: Arc<CertifiedKey>,
+    /// Who is asked for a certificate; `None`: nobody.
+    pub clients: Option<ClientCertificates>,
+    /// Of all of the above, the key included: the same where nothing has changed.
+    pub digest: [u8; 32],
+}
+
+/// Which certificates clients may show.
+#[derive(Clone)]
+pub struct ClientCertificates {
+    /// Certificates (DER) of the authorities; at least one.
+    pub roots: Vec<Vec<u8>>,
+    /// Whether nobody without one gets a connection.
+    pub required: bool,
+}
+
+/// Neither key nor certificate: what it is for.
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let required = self.clients.as_ref().map(|clients| clients.required);
+        out.debug_struct("ServerTls")
+            .field("subject", &self.certificate.subject)
+            .field("names", &self.certificate.names)
+            .field("not_after", &self.certificate.not_after)
+            .field("clients_required", &required)
+            .field("digest", &self.digest)
+            .finish()
+    }
+}
+
 /// Where to listen.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Listen {
@@ -166,8 +207,50 @@ pub struct Upstream {
     pub preserve_host: bool,
     /// How often a request that may be sent again is sent again.
     pub retries: u32,
+    /// Most connections to one origin, over all workers; `None`: no limit.
+    pub max_connections: Option<usize>,
+    /// Most requests that wait for one of them.
+    pub max_pending: usize,
+    /// How origins are asked whether they are well; `None`: they are not.
+    pub health: Option<Health>,
+    /// When an origin that fails is left out.
+    pub ejection: Ejection,
+    /// How long an origin that comes back takes to its whole share.
+    pub slow_return: Duration,
     /// For `https` origins.
     pub tls: UpstreamTls,
+}
+
+/// `[upstream.health]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Health {
+    /// What is asked for; begins with a slash.
+    pub path: String,
+    /// How often.
+    pub interval: Duration,
+    /// How long the answer may take.
+    pub timeout: Duration,
+    /// Good answers in a row that mean that it is well again; at least one.
+    pub healthy_after: u32,
+    /// Bad ones in a row that mean that it is not; at least one.
+    pub unhealthy_after: u32,
+    /// Good statuses, from the first to the last of each range.
+    pub statuses: Vec<(u16, u16)>,
+    /// With fewer well ones, in percent, all are used.
+    pub panic_percent: u8,
+}
+
+/// `[upstream.ejection]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ejection {
+    /// Failures in a row; `None`: nothing is left out.
+    pub failures: Option<u32>,
+    /// For how long at first.
+    pub duration: Duration,
+    /// For how long at most; no less than `duration`.
+    pub max_duration: Duration,
+    /// Most of the origins at once, in percent.
+    pub max_percent: u8,
 }
 
 /// How requests are spread over several origins.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
+use crate::tls::{TlsServer, TlsServerError};
 use crate::token::{self, TokenService};
-use crate::upstream::Origins;
+use crate::upstream::{Origins, OriginsError};
 
 /// A configuration, set up. Whatever can fail has been done: a worker that is told of it only builds.
 #[derive(Debug)]
@@ -23,15 +23,20 @@ pub struct Generation {
     pub(super) store: Arc<dyn Store>,
     pub(super) origins: Origins,
     pub(super) limits: Arc<Limits>,
+    /// Towards clients; without it they are served in clear.
+    pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) clock: Clock,
 }
 
 /// Why a configuration that was judged cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// TLS towards the upstream cannot be set up.
+    /// TLS towards clients cannot be set up.
     #[error(transparent)]
-    Tls(#[from] TlsSetupError),
+    TlsServer(#[from] TlsServerError),
+    /// The ways to the upstreams cannot be set up.
+    #[error(transparent)]
+    Origins(#[from] OriginsError),
     /// The token service cannot be set up.
     #[error(transparent)]
     Tokens(#[from] token::StartError),
@@ -51,7 +56,8 @@ impl Generation {
         clock: Clock,
     ) -> Result<Arc<Self>, SetupError> {
         let issuers = Issuers::start(&settings, &clock, None).map_err(SetupError::Issuers)?;
-        Self::build(settings, issuers, store, clock, None)
+        let origins = Origins::start(&settings, &clock, None)?;
+        Self::build(settings, issuers, origins, store, clock, None)
     }
 
     /// One that asks nobody and keeps nothing: to look at what `settings` would do.
@@ -60,7 +66,8 @@ impl Generation {
     /// [`SetupError`]
     pub fn offline(settings: Settings, clock: Clock) -> Result<Arc<Self>, SetupError> {
         let store = Arc::new(MemoryStore::new(clock.clone()));
-        Self::build(settings, Arc::default(), store, clock, None)
+        let origins = Origins::offline(&settings, &clock)?;
+        Self::build(settings, Arc::default(), origins, store, clock, None)
     }
 
     /// The one after this, with everything that stays what it was.
@@ -70,12 +77,15 @@ impl Generation {
     pub fn next(&self, settings: Settings) -> Result<Arc<Self>, SetupError> {
         let issuers = Issuers::start(&settings, &self.clock, Some(&self.issuers))
             .map_err(SetupError::Issuers)?;
-        Self::build(settings, issuers, Arc::clone(&self.store), self.clock.clone(), Some(self))
+        let origins = Origins::start(&settings, &self.clock, Some(&self.origins))?;
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        Self::build(settings, issuers, origins, store, clock, Some(self))
     }
 
     fn build(
         settings: Settings,
         issuers: Arc<Issuers>,
+        origins: Origins,
         store: Arc<dyn Store>,
         clock: Clock,
         previous: Option<&Self>,
@@ -86,7 +96,12 @@ impl Generation {
             clock.clone(),
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
-        let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
+        let tls = TlsServer::new(
+            &settings.server.tls,
+            settings.server.http2,
+            &clock,
+            previous.and_then(|previous| previous.tls.as_ref()),
+        )?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
@@ -96,6 +111,7 @@ impl Generation {
             store,
             origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
+            tls,
             clock,
         }))
     }

@@ -28,6 +28,8 @@ pub struct Wire {
     tail_end: &'static [u8],
     /// How much room the next read gets.
     room: usize,
+    /// TLS has taken what the socket has not: it is not on its way yet.
+    held_by_tls: bool,
 }
 
 impl Wire {
@@ -43,6 +45,7 @@ impl Wire {
             tail: Bytes::new(),
             tail_end: b"",
             room: FIRST_READ,
+            held_by_tls: false,
         }
     }
 
@@ -80,7 +83,7 @@ impl Wire {
     /// Whether everything queued has been handed to the socket.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        self.output.is_empty() && !self.has_tail()
+        self.output.is_empty() && !self.has_tail() && !self.held_by_tls
     }
 
     /// Whether enough is queued that nothing should be added before it is sent.
@@ -113,7 +116,17 @@ impl Wire {
     /// # Errors
     /// Whatever the socket says.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>, progress: &mut u64) -> Poll<io::Result<()>> {
-        while !self.is_flushed() {
+        let Some(before) = self.stream.taken_under_tls() else {
+            return self.poll_send(cx, progress);
+        };
+        let outcome = self.poll_send(cx, &mut 0);
+        self.held_by_tls = outcome.is_pending();
+        *progress += self.stream.taken_under_tls().unwrap_or(before) - before;
+        outcome
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, progress: &mut u64) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() || self.has_tail() {
             let front = self.output.get(self.sent..).unwrap_or_default();
             let length = if self.has_tail() {
                 let slices =

@@ -6,12 +6,14 @@ mod client_keys;
 mod clients;
 mod cors;
 mod endpoints;
+mod health;
 mod identity;
 mod issuers;
 mod listeners;
 mod rewrite;
 mod secrets;
 mod store;
+mod tls;
 mod token;
 mod upstream;
 

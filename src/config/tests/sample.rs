@@ -34,12 +34,15 @@ fn the_sample_file_names_every_key_there_is() {
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
         let in_a_list = [
+            "server.tls.",
             "previous_keys.",
             "next_keys.",
             "secrets.",
             "introspection.",
             "routes.identity.",
             "rate_limit.",
+            "health.",
+            "ejection.",
             "routes.cors.",
         ]
         .iter()
@@ -60,6 +63,9 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
     if schema["items"]["properties"].is_object() {
         return leaves(&schema["items"], &join("0"));
     }
+    if schema["anyOf"][0]["properties"].is_object() {
+        return leaves(&schema["anyOf"][0], path); // one of them without brackets
+    }
     if schema["additionalProperties"].is_object() {
         return vec![join("*")];
     }
@@ -69,6 +75,10 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 /// For each key of the schema a value that is not its default.
 const CHANGES: &[(&str, &str)] = &[
     ("server.listen", "\"127.0.0.1:81\""),
+    ("server.tls.certificate_file", "\"missing\""),
+    ("server.tls.private_key_file", "\"missing\""),
+    ("server.tls.client_ca_file", "\"missing\""),
+    ("server.tls.client_certificate", "\"optional\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
     ("server.header_timeout", "11"),
@@ -81,6 +91,20 @@ const CHANGES: &[(&str, &str)] = &[
     ("server.drain_timeout", "11"),
     ("upstream.url", "\"http://b\""),
     ("upstream.urls", "[\"http://b\"]"),
+    ("upstream.max_connections", "7"),
+    ("upstream.max_pending", "7"),
+    ("upstream.health.path", "\"/b\""),
+    ("upstream.health.interval", "7"),
+    ("upstream.health.timeout", "7"),
+    ("upstream.health.healthy_after", "7"),
+    ("upstream.health.unhealthy_after", "7"),
+    ("upstream.health.status", "\"204\""),
+    ("upstream.health.panic_percent", "7"),
+    ("upstream.ejection.failures", "7"),
+    ("upstream.ejection.duration", "7"),
+    ("upstream.ejection.max_duration", "70"),
+    ("upstream.ejection.max_percent", "7"),
+    ("upstream.slow_return", "7"),
     ("upstream.balance", "\"random\""),
     ("upstreams.0.name", "\"b\""),
     ("upstream.connect_timeout", "11"),
@@ -254,10 +278,10 @@ fn base() -> toml::Table {
     let mut base: toml::Table = SMALL.parse().unwrap();
     set(&mut base, "upstream.url", "\"https://a\"");
     set(&mut base, "admin.listen", "\"127.0.0.1:81\"");
+    set(&mut base, "upstream.health", "{ path = \"/a\" }");
     let issuer: toml::Table = ISSUER.parse().unwrap();
     base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
-    let routes =
-        "routes = [{ path = \"/a\" }]\nupstreams = [{ name = \"a\", url = \"https://a\" }]";
+    let routes = "routes = [{ path = \"/a\" }]\nupstreams = [{ name = \"a\", url = \"https://a\", health = { path = \"/a\" } }]";
     let routes: toml::Table = routes.parse().unwrap();
     base.extend(routes);
     base
