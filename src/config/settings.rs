@@ -42,6 +42,8 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// `[cors]`: what is said of other origins where no route says otherwise.
     pub cors: Option<Cors>,
+    /// `[forward_auth]`: where other proxies ask; off when absent.
+    pub forward_auth: Option<String>,
     /// `[identity]`
     pub identity: Identity,
     /// `[store]`
@@ -269,6 +271,8 @@ pub enum Balance {
 pub struct Origin {
     /// Whether TLS is spoken.
     pub https: bool,
+    /// Whether HTTP/2 is spoken without asking (`h2c://`). Over TLS the origin chooses.
+    pub h2c: bool,
     /// Where to connect to.
     pub address: OriginAddress,
     /// The `Host` of this origin (`host` or `host:port`; `localhost` for a unix socket).
@@ -280,7 +284,11 @@ pub struct Origin {
 /// Its URL.
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.https { "https" } else { "http" };
+        let scheme = match (self.https, self.h2c) {
+            (true, _) => "https",
+            (false, true) => "h2c",
+            (false, false) => "http",
+        };
         match &self.address {
             OriginAddress::Tcp(..) => {
                 write!(out, "{scheme}://{}{}", self.authority, self.base_path)
