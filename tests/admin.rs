@@ -337,3 +337,187 @@ fn an_address_is_added_and_a_token_set_while_the_others_stay_open() {
     gateway.finish();
     assert!(!path.exists());
 }
+
+#[test]
+fn health_is_asked_by_the_program_itself() {
+    use std::process::Command;
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "");
+    let admin = gateway.admin.unwrap();
+    let health = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        command.arg("health").args(arguments).env_clear().output().unwrap()
+    };
+    let url = format!("http://{admin}");
+    let well = health(&["--url", &url]);
+    assert_eq!((well.status.code(), well.stdout.as_slice()), (Some(0), &b"ready\n"[..]));
+    assert_eq!(health(&["--url", &url, "--live"]).stdout, b"live\n");
+    // by the file, whatever else is wrong with it
+    let text = format!("[admin]\nlisten = '{admin}'\n[upstream]\nurl = 'nonsense'\nunknown = 1\n");
+    let file = support::scratch_file("gateway.toml", &text);
+    let file = file.to_str().unwrap();
+    assert_eq!(health(&["--config", file]).status.code(), Some(0));
+    // a connection in the middle of a request keeps the gateway draining
+    let mut busy = gateway.connect();
+    busy.send("POST /players HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nab");
+    eventually("a request is under way", || gateway.running().open_connections() == 1);
+    gateway.running().drain();
+    let draining = health(&["--url", &url]);
+    assert_eq!(draining.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&draining.stderr).contains("answers 503: draining"));
+    assert_eq!(health(&["--url", &url, "--live"]).status.code(), Some(0));
+    drop(busy);
+    gateway.finish();
+    for gone in [vec!["--url", &url], vec!["--url", "nonsense"], vec!["--config", "/none"]] {
+        let ended = health(&gone);
+        assert_eq!(ended.status.code(), Some(1), "{gone:?}");
+        assert!(String::from_utf8_lossy(&ended.stderr).starts_with("error: "), "{ended:?}");
+    }
+}
+
+/// A certificate and its key in PEM, and a client's of an authority, in files of their own.
+struct Certificates {
+    certificate: String,
+    key: String,
+    authority: String,
+    client: (Vec<u8>, Vec<u8>),
+}
+
+fn certificates() -> Certificates {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let file =
+        |name: &str, text: &str| support::scratch_file(name, text).to_str().unwrap().to_owned();
+    let key = KeyPair::generate().unwrap();
+    let server = CertificateParams::new(vec!["admin.test".to_owned()]).unwrap();
+    let server = server.self_signed(&key).unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority_key = KeyPair::generate().unwrap();
+    let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let client_key = KeyPair::generate().unwrap();
+    let client = CertificateParams::new(vec!["ops.test".to_owned()]).unwrap();
+    let client = client.signed_by(&client_key, &issuer).unwrap();
+    Certificates {
+        certificate: file("admin.pem", &server.pem()),
+        key: file("admin.key", &key.serialize_pem()),
+        authority: file("ca.pem", &authority_certificate.pem()),
+        client: (client.der().to_vec(), client_key.serialize_der()),
+    }
+}
+
+/// The status of an answer over TLS, with the client's certificate or without; `None`: no connection.
+fn over_tls(
+    admin: SocketAddr,
+    made: &Certificates,
+    certified: bool,
+    path: &str,
+    fields: &str,
+) -> Option<u16> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&made.certificate).unwrap()).unwrap();
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = rustls::ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = if certified {
+        let (certificate, key) = made.client.clone();
+        let key = PrivatePkcs8KeyDer::from(key).into();
+        config.with_client_auth_cert(vec![CertificateDer::from(certificate)], key).unwrap()
+    } else {
+        config.with_no_client_auth()
+    };
+    let name = ServerName::try_from("admin.test").unwrap();
+    let client = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let socket = std::net::TcpStream::connect(admin).unwrap();
+    socket.set_read_timeout(Some(support::PATIENCE)).unwrap();
+    let mut stream = rustls::StreamOwned::new(client, socket);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: admin.test\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer); // it may end without a good-bye
+    String::from_utf8_lossy(&answer).split(' ').nth(1)?.parse().ok()
+}
+
+#[test]
+fn d207_a_client_certificate_opens_what_it_is_asked_for() {
+    let upstream = Upstream::start();
+    let made = certificates();
+    let tls = format!(
+        "tls = {{ certificate_file = '{}', private_key_file = '{}', client_ca_file = '{}'",
+        made.certificate, made.key, made.authority
+    );
+    let token = format!("token = '{TOKEN}'\n");
+    let required = format!("{tls} }}\n");
+    let optional = format!("{tls}, client_certificate = 'optional' }}\n");
+    // (further keys, status with: nothing, a certificate, the token, both)
+    for (keys, statuses) in [
+        (required.clone(), [403, 200, 403, 200]),
+        (format!("{token}{required}"), [401, 401, 403, 200]),
+        (format!("{token}{optional}"), [401, 200, 200, 200]),
+        (optional.clone(), [403, 200, 403, 200]),
+    ] {
+        let text = format!("[admin]\nlisten = '0.0.0.0:0'\n{keys}");
+        let url = format!("http://{}", upstream.address);
+        let gateway = Gateway::from_toml(&toml(&url, "", "", &text));
+        let admin = SocketAddr::from(([127, 0, 0, 1], gateway.admin.unwrap().port()));
+        for (which, status) in statuses.into_iter().enumerate() {
+            let fields = if which >= 2 { bearer(TOKEN) } else { String::new() };
+            for path in ["/metrics", "/api/status", "/"] {
+                let told = over_tls(admin, &made, which % 2 == 1, path, &fields);
+                assert_eq!(told, Some(status), "{keys} {which} {path}");
+            }
+        }
+        assert_eq!(over_tls(admin, &made, false, "/health/ready", ""), Some(200));
+        // in clear there is nothing, and a certificate of nobody's leads nowhere
+        let mut clear = Client::connect(admin);
+        clear.send("GET /health/live HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(clear.is_closed() || clear.left_over().first() != Some(&b'H'));
+        let strange = Certificates { client: certificates().client, ..certificates() };
+        let strange = Certificates { certificate: made.certificate.clone(), ..strange };
+        assert_ne!(over_tls(admin, &strange, true, "/metrics", &bearer(TOKEN)), Some(200));
+        // the program asks for health by the file alone
+        let file = format!("[admin]\nlisten = '0.0.0.0:{}'\n{keys}", admin.port());
+        let file = support::scratch_file("gateway.toml", &file);
+        let mut health = std::process::Command::new(env!("CARGO_BIN_EXE_tollgate"));
+        let asked = health.args(["health", "--config"]).arg(file).env_clear().output().unwrap();
+        assert!(asked.status.success(), "{}", String::from_utf8_lossy(&asked.stderr));
+        // and the end of the certificate is told
+        let status = gateway.running().status();
+        assert_eq!(named(&status["expiry"], "what", "certificate")["name"], "admin.test");
+    }
+}
+
+#[test]
+fn a_gateway_without_a_usable_issuer_or_origin_is_not_ready_and_says_why() {
+    let upstream = Upstream::start();
+    // nobody listens there
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let text = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\nworkers = 1\n[upstream]\nurl = \"http://{}\"\n{ADMIN}\
+         [[issuers]]\nname = \"corp\"\nissuer = \"https://idp.test\"\naudiences = [\"a\"]\n\
+         jwks_url = \"http://{gone}/keys\"\n",
+        upstream.address
+    );
+    let gateway = Gateway::from_toml(&text);
+    let admin = gateway.admin.unwrap();
+    eventually("the issuer is known to fail", || {
+        let status = status(&gateway);
+        named(&status["issuers"], "name", "corp")["state"] == "failing"
+    });
+    let ready = ask(admin, "/health/ready");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("no issuer can be asked"), "{}", ready.text());
+    assert_eq!(ask(admin, "/health/live").status, 200);
+    let status = status(&gateway);
+    let issuer = named(&status["issuers"], "name", "corp");
+    assert!(issuer["last_error"].as_str().unwrap().contains(&gone.to_string()), "{issuer}");
+    assert_eq!(
+        (&status["ready"], &status["not_ready"]),
+        (&false.into(), &ready.text().trim().into())
+    );
+    assert_eq!(status["warnings"][0]["level"], "critical");
+}

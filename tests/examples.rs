@@ -1,5 +1,5 @@
 //! Every example runs, and does what its text says. `examples/sidecar` has a file of its own; `tests/packaging.rs` has
-//! `examples/kubernetes` and `examples/packaging`.
+//! `examples/kubernetes` and `examples/packaging`, `tests/metrics.rs` the rules of `examples/observability`.
 
 mod markdown;
 mod pasted;
@@ -79,6 +79,15 @@ fn the_systemd_unit_names_every_secret_that_its_file_wants() {
 }
 
 #[test]
+fn the_gateway_that_is_watched_has_a_good_configuration() {
+    markdown::hold("examples/observability/README.md");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    check.args(["check", "--config", "examples/observability/gateway.toml"]).current_dir(ROOT);
+    let ended = check.env_clear().output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
 fn a_gateway_in_process_does_what_it_prints() {
     let mut example = Command::new(env!("CARGO"));
     example.args(["run", "--quiet", "--locked", "--example", "in_process"]).current_dir(ROOT);
@@ -100,6 +109,7 @@ fn every_example_is_run_by_a_test() {
         "in-front-of-an-api",
         "in_process.rs",
         "kubernetes",
+        "observability",
         "packaging",
         "reference-tokens-and-jwts",
         "revocable-tokens",

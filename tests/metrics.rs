@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -251,6 +251,68 @@ fn an_upstream_that_answers_with_every_status_there_is_makes_a_bounded_number_of
     assert!(read.sum("tollgate_requests_total", &[("status", "other")]) > 0.0);
     let (_, samples) = &read.0["tollgate_requests"];
     assert!(samples.len() <= 2 * 129, "{}", samples.len());
+}
+
+#[test]
+fn every_number_that_a_rule_or_a_board_looks_at_is_there() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, ROUTE);
+    traffic(&gateway);
+    let told = Read::now(&gateway);
+    let script = "import json, sys, yaml\n\
+        rules = yaml.safe_load(open('examples/observability/alerts.yml'))\n\
+        scrape = yaml.safe_load(open('examples/observability/prometheus.yml'))\n\
+        assert scrape['scrape_configs'][0]['job_name'] == 'tollgate'\n\
+        assert scrape['rule_files'] == ['alerts.yml']\n\
+        board = json.load(open('examples/observability/dashboard.json'))\n\
+        found = [rule['expr'] for group in rules['groups'] for rule in group['rules']]\n\
+        for rule in rules['groups'][0]['rules']:\n\
+        \x20   assert rule['alert'] and rule['labels']['severity'] and rule['annotations']['summary']\n\
+        found += [target['expr'] for panel in board['panels'] for target in panel['targets']]\n\
+        json.dump(found, sys.stdout)\n";
+    let done = Command::new(python())
+        .args(["-c", script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let expressions: Vec<String> = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(expressions.len() > 25, "{}", expressions.len());
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for expression in &expressions {
+        let balance =
+            |open, close| expression.matches(open).count() == expression.matches(close).count();
+        assert!(balance("(", ")") && balance("{", "}") && balance("[", "]"), "{expression}");
+        let words = expression.split(|c| !letter(c));
+        let names =
+            words.filter(|word| word.starts_with("tollgate_") || word.starts_with("process_"));
+        for name in names {
+            let family = name.trim_end_matches("_total").trim_end_matches("_bucket");
+            assert!(told.0.contains_key(family), "{name} of {expression}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_every_number_there_is() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "");
+    let scraped = scrape(&gateway, "text/plain").text();
+    let there: BTreeSet<(&str, &str)> =
+        scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let readme = include_str!("../README.md");
+    let told: BTreeSet<(&str, &str)> = readme
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let name = cells.next()?.strip_suffix('`')?;
+            let is_number = name.starts_with("tollgate_") || name.starts_with("process_");
+            is_number.then(|| Some((name, cells.next()?)))?
+        })
+        .filter(|(name, _)| *name != "tollgate_last_reload_timestamp_seconds") // after the first
+        .collect();
+    assert_eq!(there.difference(&told).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
+    assert_eq!(told.difference(&there).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
 }
 
 /// How much longer than usual a test is to run.

@@ -59,6 +59,9 @@ fn closed_to(closed: Closed) -> Response<Full<Bytes>> {
             }
             response
         }
+        Closed::Uncertified => {
+            text(StatusCode::FORBIDDEN, "show a certificate of an authority in [admin] tls")
+        }
         Closed::Outside => {
             text(StatusCode::FORBIDDEN, "closed to the outside: [admin] has no token")
         }

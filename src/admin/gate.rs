@@ -22,6 +22,8 @@ pub(super) enum Door {
     Loopback,
     /// Over TCP, from wherever.
     Network,
+    /// Over TLS, with a certificate of an authority that the configuration names.
+    Certified,
     /// Over a unix socket: the file's permissions say who.
     Unix,
 }
@@ -31,6 +33,8 @@ pub(super) enum Door {
 pub(super) enum Closed {
     /// No proof, or a wrong one.
     Unproven,
+    /// No certificate was shown.
+    Uncertified,
     /// Nothing is asked here, so nobody from outside gets in.
     Outside,
     /// The name that was asked for is none of this machine's: another site leads a browser here (DNS rebinding).
@@ -51,12 +55,27 @@ pub(super) fn judge<B>(
     admin: Option<&Admin>,
 ) -> Result<(), Closed> {
     let Some(admin) = admin else { return Err(Closed::Outside) };
-    if let Some(token) = &admin.token {
-        return if shows(request.headers(), token) { Ok(()) } else { Err(Closed::Unproven) };
+    let has_token = admin.token.as_ref().map(|token| shows(request.headers(), token));
+    // TLS is for TCP: over a unix socket nobody can show a certificate
+    let clients =
+        admin.tls.as_ref().filter(|_| door != Door::Unix).and_then(|tls| tls.clients.as_ref());
+    let certified = door == Door::Certified;
+    match (clients.map(|clients| clients.required), has_token) {
+        (None, None) => local(request, door),
+        (Some(_), None) | (Some(true), Some(true)) if certified => Ok(()),
+        (Some(_), None) | (Some(true), Some(true)) => Err(Closed::Uncertified),
+        (Some(false), Some(has_token)) if certified || has_token => Ok(()),
+        (None, Some(true)) => Ok(()),
+        (_, Some(_)) => Err(Closed::Unproven),
     }
+}
+
+/// Whether somebody of whom no proof is asked may look.
+fn local<B>(request: &Request<B>, door: Door) -> Result<(), Closed> {
     match door {
         Door::Unix => Ok(()),
-        Door::Network => Err(Closed::Outside),
+        // one that was certified before a reload took the authorities away is as good as any other
+        Door::Network | Door::Certified => Err(Closed::Outside),
         Door::Loopback if is_of_this_machine(request) => Ok(()),
         Door::Loopback => Err(Closed::Name),
     }
@@ -119,7 +138,7 @@ mod tests {
 
     fn admin(token: Option<&str>) -> Admin {
         let token = token.map(|token| Secret::new(token.as_bytes().to_vec()));
-        Admin { listen: Vec::new(), token }
+        Admin { listen: Vec::new(), token, tls: None }
     }
 
     fn asks(host: &str, authorization: &[&str]) -> Request<()> {

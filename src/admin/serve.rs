@@ -16,6 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 use super::facts::{Facts, lock};
 use super::gate::Door;
@@ -133,7 +134,16 @@ fn enter(open: &mut VecDeque<AbortHandle>, task: AbortHandle) {
 async fn connection(accepted: Accepted, facts: Arc<Facts>) {
     let whole = async {
         match accepted {
-            Accepted::Tcp(stream, door) => converse(stream, door, &facts).await,
+            Accepted::Tcp(stream, door) => match facts.current().admin_tls() {
+                Some(tls) => {
+                    let acceptor = TlsAcceptor::from(tls.choose(None));
+                    let Ok(stream) = acceptor.accept(stream).await else { return };
+                    let certified = stream.get_ref().1.peer_certificates().is_some();
+                    let door = if certified { Door::Certified } else { door };
+                    converse(stream, door, &facts).await;
+                }
+                None => converse(stream, door, &facts).await,
+            },
             Accepted::Unix(stream) => converse(stream, Door::Unix, &facts).await,
         }
     };

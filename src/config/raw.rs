@@ -442,6 +442,8 @@ section! {
         token: Hidden;
         /// The file that holds the token.
         token_file: FilePath;
+        /// The certificate that the listener shows over TCP, and whom it asks for one: required is needed for all but health, besides the token where there is one; optional does instead of it.
+        tls: ServerTls;
     }
 
     /// What is logged, to standard output.

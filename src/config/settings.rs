@@ -657,8 +657,11 @@ pub enum StoreUrl {
 pub struct Admin {
     /// Where it answers; at least one.
     pub listen: Vec<Listen>,
-    /// What whoever asks for more than health has to show; there is one where others can reach the listener.
+    /// What whoever asks for more than health has to show; where others can reach the listener there is one, or `tls` asks
+    /// for certificates.
     pub token: Option<Secret<Vec<u8>>>,
+    /// What is shown over TCP, and who is asked for a certificate.
+    pub tls: Option<ServerTls>,
 }
 
 /// `[log]`

@@ -33,7 +33,7 @@ pub use watch_files::Following;
 
 pub use crate::admin::ReloadReport;
 
-use crate::admin::Facts;
+use crate::admin::{self, Facts};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
@@ -223,6 +223,18 @@ impl Running {
     #[must_use]
     pub fn reading(&self) -> Reading {
         self.shared.facts.reading()
+    }
+
+    /// The state as the admin listener tells it at `/api/status`.
+    #[must_use]
+    pub fn status(&self) -> serde_json::Value {
+        admin::status(&self.shared.facts)
+    }
+
+    /// All numbers as the admin listener tells them at `/metrics`, in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        admin::metrics(&self.shared.facts)
     }
 
     /// How many connections are open now.

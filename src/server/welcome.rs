@@ -51,6 +51,8 @@ pub(super) async fn serve(
         return;
     };
     let Ready { stream, peer, protocol } = ready;
+    let counters = Arc::clone(&worker.counters);
+    let _counted = peer.https.then(|| counters.tls.enter());
     let peer = Rc::new(peer);
     match protocol {
         Protocol::Http1 => connection::serve(stream, peer, first_head, worker, place).await,
@@ -92,7 +94,12 @@ async fn under_deadline(
         let over = worker.ending.get() || deadline.poll_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
-    .await?;
+    .await;
+    match stream {
+        Some(_) => worker.counters.tls_handshakes.add_one(),
+        None => worker.counters.tls_failures.add_one(),
+    }
+    let stream = stream?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
     let peer = Peer::new(address, trusted, true);

@@ -1,8 +1,8 @@
 //! `[admin]`: who may look. What others can reach asks for a proof.
 
-use super::Desk;
 use super::listeners::{each_once, shown};
 use super::secrets::{Search, Written, choose, find, placeholder};
+use super::{Desk, tls};
 use crate::config::raw;
 use crate::config::settings::Admin;
 use crate::secret::Secret;
@@ -19,19 +19,24 @@ pub(super) fn admin(raw: &raw::Admin, desk: &mut Desk<'_>) -> Option<Admin> {
     let token = token(raw, desk);
     let listen = raw.listen.as_ref()?;
     each_once(&listen.value, desk);
-    let token = token?;
-    if token.is_none() {
+    let tls = match &raw.tls {
+        Some(tls) => tls::server(&tls.value, desk).map(Some),
+        None => (!raw.given.has("tls")).then_some(None),
+    };
+    let (token, tls) = (token?, tls?);
+    let asks = token.is_some() || tls.as_ref().is_some_and(|tls| tls.clients.is_some());
+    if !asks {
         for address in listen.value.0.iter().filter(|address| !address.value.0.is_local()) {
             let reason = format!(
                 "[admin] listens on {}, which others can reach, and asks for no proof",
                 shown(&address.value.0)
             );
-            let mend = "set token_file (`tollgate secret` makes a token), or listen on 127.0.0.1";
+            let mend = "set token_file (`tollgate secret` makes a token) or a tls with client_ca_file, or listen on 127.0.0.1";
             desk.report.error(address.place, reason, mend);
         }
     }
     let listen = listen.value.0.iter().map(|address| address.value.0.clone()).collect();
-    Some(Admin { listen, token })
+    Some(Admin { listen, token, tls })
 }
 
 /// The token, if there is one; `None` after its fault was reported.

@@ -31,7 +31,9 @@ fn one_open_address_among_local_ones_is_named_with_its_place_and_the_mend() {
     assert!(told.contains("gateway.toml:3:26"), "{told}");
     assert!(told.contains("[admin] listens on 0.0.0.0:2, which others can reach"), "{told}");
     assert!(
-        told.contains("set token_file (`tollgate secret` makes a token), or listen on 127.0.0.1"),
+        told.contains(
+            "set token_file (`tollgate secret` makes a token) or a tls with client_ca_file"
+        ),
         "{told}"
     );
 }
