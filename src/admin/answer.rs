@@ -31,7 +31,7 @@ pub(super) fn answer<B>(request: &Request<B>, door: Door, facts: &Facts) -> Resp
         LIVE => text(StatusCode::OK, "live"),
         READY => match facts.not_ready() {
             None => text(StatusCode::OK, "ready"),
-            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
+            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
         },
         METRICS => {
             let format = Format::asked(request.headers());

@@ -138,15 +138,15 @@ impl Facts {
 
     /// Why requests should not be sent here; `None`: they should.
     #[must_use]
-    pub fn not_ready(&self) -> Option<String> {
+    pub fn not_ready(&self) -> Option<&'static str> {
         if self.draining.load(Ordering::Relaxed) {
-            return Some("draining".to_owned());
+            return Some("draining");
         }
         let current = self.current();
         let mut others = standings(&current, self.clock.unix_seconds());
         let judges_own = current.settings().token.is_some();
         if !judges_own && others.len() > 0 && !others.any(|(_, it)| it.state.is_usable()) {
-            return Some("no issuer can be asked, and none of its keys are known".to_owned());
+            return Some("no issuer can be asked, and none of its keys are known");
         }
         if !current.origins().any_usable() {
             return Some("no origin of any upstream is well");

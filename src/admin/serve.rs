@@ -136,7 +136,7 @@ async fn connection(accepted: Accepted, facts: Arc<Facts>) {
         match accepted {
             Accepted::Tcp(stream, door) => match facts.current().admin_tls() {
                 Some(tls) => {
-                    let acceptor = TlsAcceptor::from(tls.choose(None));
+                    let acceptor = TlsAcceptor::from(tls.choose(None).0);
                     let Ok(stream) = acceptor.accept(stream).await else { return };
                     let certified = stream.get_ref().1.peer_certificates().is_some();
                     let door = if certified { Door::Certified } else { door };

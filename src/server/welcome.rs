@@ -54,7 +54,7 @@ pub(super) async fn serve(
         return;
     };
     let Ready { stream, peer, protocol } = ready;
-    let counters = Arc::clone(&worker.counters);
+    let counters = std::sync::Arc::clone(&worker.counters);
     let _counted = peer.https.then(|| counters.tls.enter());
     let peer = Rc::new(peer);
     match protocol {
