@@ -35,6 +35,7 @@ fn the_sample_file_names_every_key_there_is() {
         let path = path.replace(".0", "");
         let in_a_list = [
             "server.tls.",
+            "admin.tls.",
             "previous_keys.",
             "next_keys.",
             "secrets.",
