@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod audit;
 mod client_keys;
 mod clients;
 mod cors;
@@ -15,6 +16,7 @@ mod secrets;
 mod store;
 mod tls;
 mod token;
+mod tracing;
 mod upstream;
 
 use std::path::Path;
@@ -71,6 +73,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .and_then(|identity| identity::identity(&identity.value, asks_clients, desk));
     let cors = cors::cors(raw.cors.as_ref(), desk);
     let forward_auth = listeners::forward_auth(raw, desk);
+    let tracing = tracing::tracing(raw.tracing.as_ref(), desk);
+    let audit = audit::audit(raw.audit.as_ref(), desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -112,6 +116,9 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
             None => None,
         },
         log: log?,
+        tracing: tracing?,
+        audit: audit?,
+        digest: None,
     })
 }
 
