@@ -93,6 +93,18 @@ fn the_gateway_that_is_watched_has_a_good_configuration() {
 }
 
 #[test]
+fn the_socket_unit_holds_the_address_that_the_configuration_names() {
+    let example = Path::new(ROOT).join("examples/from-the-environment");
+    let unit = fs::read_to_string(example.join("tollgate.socket")).unwrap();
+    let held = unit.lines().find_map(|line| line.strip_prefix("ListenStream=")).unwrap();
+    let config = fs::read_to_string(example.join("gateway.toml")).unwrap();
+    assert!(config.contains(&format!("listen = \"{held}\"")), "{held}");
+    let service = fs::read_to_string(example.join("tollgate.service")).unwrap();
+    assert!(service.contains("Type=notify"));
+    assert!(service.contains("ExecReload=/bin/kill -HUP $MAINPID"));
+}
+
+#[test]
 fn a_gateway_in_process_does_what_it_prints() {
     let mut example = Command::new(env!("CARGO"));
     example.args(["run", "--quiet", "--locked", "--example", "in_process"]).current_dir(ROOT);

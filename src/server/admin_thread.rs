@@ -33,16 +33,18 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Binds every one of `listen`; what `old` has is shared with it, so that nobody who comes meanwhile is lost.
+    /// Binds every one of `listen`; what `old` has is shared with it, so that nobody who comes meanwhile is lost. `beside`:
+    /// another gateway may have them too.
     pub(super) fn bind(
         listen: &[Listen],
         old: Option<&AdminThread>,
+        beside: bool,
     ) -> Result<Vec<Self>, BindError> {
         let held = old.map_or(&[][..], |old| &old.doors);
         let bind = |one: &Listen| match held.iter().find(|held| held.listen == *one) {
             Some(held) => held.share(),
             None => {
-                let (socket, file) = listener::bind_admin(one)?;
+                let (socket, file) = listener::bind_admin(one, beside)?;
                 Ok(Self { listen: one.clone(), socket, file: file.map(Arc::new) })
             }
         };

@@ -223,14 +223,14 @@ impl Control {
         let followed = {
             let mut places = self.places();
             let Places { lines, listening, admin: old_admin } = &mut *places;
-            let change = listening.plan(&next.settings().server.listen, lines.len())?;
+            let change = listening.plan(&next.settings().server.listen, lines.len(), false)?;
             let stays = match (&*old_admin, &admin) {
                 (Some(old), Some(admin)) => old.listens(admin),
                 (None, None) => true,
                 (Some(_), None) | (None, Some(_)) => false,
             };
             let new_admin = match admin.filter(|_| !stays) {
-                Some(listen) => Some(Bound::bind(&listen, old_admin.as_ref())?),
+                Some(listen) => Some(Bound::bind(&listen, old_admin.as_ref(), false)?),
                 None => None,
             };
             // from here on nothing fails
