@@ -1,5 +1,6 @@
 //! Every example runs, and does what its text says. `examples/sidecar` has a file of its own; `tests/packaging.rs` has
-//! `examples/kubernetes` and `examples/packaging`, and `tests/grpc_end_to_end.rs` runs what `examples/grpc` holds.
+//! `examples/kubernetes` and `examples/packaging`, `tests/grpc_end_to_end.rs` runs what `examples/grpc` holds, and
+//! `tests/metrics.rs` the rules of `examples/observability`.
 
 mod markdown;
 mod pasted;
@@ -94,6 +95,15 @@ fn the_systemd_unit_names_every_secret_that_its_file_wants() {
 }
 
 #[test]
+fn the_gateway_that_is_watched_has_a_good_configuration() {
+    markdown::hold("examples/observability/README.md");
+    let mut check = Command::new(env!("CARGO_BIN_EXE_tollgate"));
+    check.args(["check", "--config", "examples/observability/gateway.toml"]).current_dir(ROOT);
+    let ended = check.env_clear().output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
 fn the_socket_unit_holds_the_address_that_the_configuration_names() {
     let example = Path::new(ROOT).join("examples/from-the-environment");
     let unit = fs::read_to_string(example.join("tollgate.socket")).unwrap();
@@ -128,6 +138,7 @@ fn every_example_is_run_by_a_test() {
         "in-front-of-an-api",
         "in_process.rs",
         "kubernetes",
+        "observability",
         "packaging",
         "reference-tokens-and-jwts",
         "revocable-tokens",

@@ -5,7 +5,7 @@
 
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -116,6 +116,7 @@ fn both_formats_are_read_by_the_parsers_of_prometheus_and_say_the_same() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream, ROUTE);
     traffic(&gateway);
+    eventually("the last request is counted", || gateway.totals().requests == 8);
     let text = scrape(&gateway, "text/plain;version=0.0.4");
     assert_eq!(text.field("content-type").unwrap(), "text/plain; version=0.0.4; charset=utf-8");
     let open = scrape(&gateway, "application/openmetrics-text;version=1.0.0,*/*;q=0.1");
@@ -143,6 +144,7 @@ fn the_numbers_are_those_of_what_happened() {
     let upstream = Upstream::start();
     let gateway = gateway(&upstream, ROUTE);
     traffic(&gateway);
+    eventually("the last request is counted", || gateway.totals().requests == 8);
     let read = Read::now(&gateway);
     let count = |labels: &[(&str, &str)]| read.sum("tollgate_requests_total", labels);
     assert_eq!(count(&[("decision", "open"), ("reason", "open_method"), ("status", "200")]), 1.0);
@@ -211,6 +213,7 @@ fn d160_a_million_different_tokens_paths_and_methods_make_no_new_series() {
         }
     };
     attack(0, 40);
+    eventually("the last request is counted", || gateway.totals().requests == 160);
     let before = Read::now(&gateway);
     attack(40, 40 + each);
     let after = Read::now(&gateway);
@@ -236,17 +239,77 @@ fn an_upstream_that_answers_with_every_status_there_is_makes_a_bounded_number_of
         format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").into_bytes()
     });
     let gateway = gateway(&upstream, "");
-    let mut client = gateway.connect();
-    // without those that end the connection or have no content
-    for status in (200..600).filter(|status| ![204, 304, 408].contains(status)) {
-        client.send(get(&format!("/{status}")));
-        assert_eq!(client.answer().status, status);
+    for status in (200..600).filter(|status| ![204, 304].contains(status)) {
+        assert_eq!(gateway.ask(get(&format!("/{status}"))).status, status);
     }
+    eventually("the last request is counted", || gateway.totals().requests == 398);
     let read = Read::now(&gateway);
-    assert_eq!(read.sum("tollgate_requests_total", &[]), 397.0);
+    assert_eq!(read.sum("tollgate_requests_total", &[]), 398.0);
     assert!(read.sum("tollgate_requests_total", &[("status", "other")]) > 0.0);
     let (_, samples) = &read.0["tollgate_requests"];
     assert!(samples.len() <= 2 * 129, "{}", samples.len());
+}
+
+#[test]
+fn every_number_that_a_rule_or_a_board_looks_at_is_there() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, ROUTE);
+    traffic(&gateway);
+    let told = Read::now(&gateway);
+    let script = "import json, sys, yaml\n\
+        rules = yaml.safe_load(open('examples/observability/alerts.yml'))\n\
+        scrape = yaml.safe_load(open('examples/observability/prometheus.yml'))\n\
+        assert scrape['scrape_configs'][0]['job_name'] == 'tollgate'\n\
+        assert scrape['rule_files'] == ['alerts.yml']\n\
+        board = json.load(open('examples/observability/dashboard.json'))\n\
+        found = [rule['expr'] for group in rules['groups'] for rule in group['rules']]\n\
+        for rule in rules['groups'][0]['rules']:\n\
+        \x20   assert rule['alert'] and rule['labels']['severity'] and rule['annotations']['summary']\n\
+        found += [target['expr'] for panel in board['panels'] for target in panel['targets']]\n\
+        json.dump(found, sys.stdout)\n";
+    let done = Command::new(python())
+        .args(["-c", script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let expressions: Vec<String> = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(expressions.len() > 25, "{}", expressions.len());
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    for expression in &expressions {
+        let balance =
+            |open, close| expression.matches(open).count() == expression.matches(close).count();
+        assert!(balance("(", ")") && balance("{", "}") && balance("[", "]"), "{expression}");
+        let words = expression.split(|c| !letter(c));
+        let names =
+            words.filter(|word| word.starts_with("tollgate_") || word.starts_with("process_"));
+        for name in names {
+            let family = name.trim_end_matches("_total").trim_end_matches("_bucket");
+            assert!(told.0.contains_key(family), "{name} of {expression}");
+        }
+    }
+}
+
+#[test]
+fn the_readme_names_every_number_there_is() {
+    let upstream = Upstream::start();
+    let gateway = gateway(&upstream, "");
+    let scraped = scrape(&gateway, "text/plain").text();
+    let there: BTreeSet<(&str, &str)> =
+        scraped.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let readme = include_str!("../README.md");
+    let told: BTreeSet<(&str, &str)> = readme
+        .lines()
+        .filter_map(|line| {
+            let mut cells = line.strip_prefix("| `")?.split(" | ");
+            let name = cells.next()?.strip_suffix('`')?;
+            let is_number = name.starts_with("tollgate_") || name.starts_with("process_");
+            is_number.then(|| Some((name, cells.next()?)))?
+        })
+        .filter(|(name, _)| *name != "tollgate_last_reload_timestamp_seconds") // after the first
+        .collect();
+    assert_eq!(there.difference(&told).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
+    assert_eq!(told.difference(&there).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
 }
 
 /// How much longer than usual a test is to run.

@@ -7,11 +7,17 @@ use http_body_util::Full;
 
 use super::exposition::Format;
 use super::facts::Facts;
-use super::{metrics, page, status};
+use super::gate::{Closed, Door};
+use super::{gate, metrics, page, status};
 
 /// The answer to one request. Nothing that is asked here changes anything.
-pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<Bytes>> {
+pub(super) fn answer<B>(request: &Request<B>, door: Door, facts: &Facts) -> Response<Full<Bytes>> {
     let path = request.uri().path();
+    if !matches!(path, LIVE | READY)
+        && let Err(closed) = gate::judge(request, door, facts.current().settings().admin.as_ref())
+    {
+        return closed_to(closed);
+    }
     if let Some(response) = page::answer(request.method(), path) {
         return response;
     }
@@ -39,6 +45,33 @@ pub(super) fn answer<B>(request: &Request<B>, facts: &Facts) -> Response<Full<By
     }
 }
 
+/// What somebody is told who may not look. A browser asks its user for the token.
+fn closed_to(closed: Closed) -> Response<Full<Bytes>> {
+    match closed {
+        Closed::Unproven => {
+            let mut response = text(
+                StatusCode::UNAUTHORIZED,
+                "show the token of [admin]: Authorization: Bearer …, or as the password of HTTP Basic",
+            );
+            for challenge in CHALLENGES {
+                let value = HeaderValue::from_static(challenge);
+                response.headers_mut().append(header::WWW_AUTHENTICATE, value);
+            }
+            response
+        }
+        Closed::Uncertified => {
+            text(StatusCode::FORBIDDEN, "show a certificate of an authority in [admin] tls")
+        }
+        Closed::Outside => {
+            text(StatusCode::FORBIDDEN, "closed to the outside: [admin] has no token")
+        }
+        Closed::Name => text(
+            StatusCode::FORBIDDEN,
+            "ask for this machine by its address or as localhost, or give [admin] a token",
+        ),
+    }
+}
+
 fn text(status: StatusCode, words: &str) -> Response<Full<Bytes>> {
     let mut response = data("text/plain; charset=utf-8", format!("{words}\n"));
     *response.status_mut() = status;
@@ -60,6 +93,8 @@ const LIVE: &str = "/health/live";
 const READY: &str = "/health/ready";
 const STATUS: &str = "/api/status";
 const METRICS: &str = "/metrics";
+const CHALLENGES: [&str; 2] =
+    ["Bearer realm=\"tollgate admin\"", "Basic realm=\"tollgate admin\", charset=\"UTF-8\""];
 /// So that a browser makes nothing of an answer but what it is.
 const FIELDS: &[(&str, &str)] = &[
     ("cache-control", "no-store"),

@@ -38,6 +38,11 @@ pub(super) fn endings(settings: &Settings, now: u64) -> Vec<Ending> {
         .flat_map(|client| client.secrets.iter().map(move |secret| (client, secret)))
         .filter_map(|(client, secret)| Some(ending("client secret", &client.id, secret.not_after?)))
         .collect();
+    let admin = settings.admin.iter().filter_map(|admin| admin.tls.as_ref());
+    all.extend(settings.server.tls.iter().chain(admin).map(|tls| {
+        let name = tls.certificate.hosts().next().or(tls.certificate.subject.as_deref());
+        ending("certificate", name.unwrap_or("without a name"), tls.certificate.not_after)
+    }));
     all.sort_by_key(|ending| ending.not_after);
     all
 }

@@ -8,6 +8,7 @@ mod answer;
 mod expiry;
 mod exposition;
 mod facts;
+mod gate;
 mod history;
 mod metrics;
 mod page;
@@ -16,4 +17,16 @@ mod serve;
 mod status;
 
 pub use facts::{Facts, ReloadReport, Reloaded};
-pub use serve::start;
+pub use serve::{Socket, start};
+
+/// The state now, as `/api/status` tells it.
+#[must_use]
+pub fn status(facts: &Facts) -> serde_json::Value {
+    status::document(facts)
+}
+
+/// The numbers now, as `/metrics` tells them to whoever asks for no other format.
+#[must_use]
+pub fn metrics(facts: &Facts) -> String {
+    metrics::document(facts, exposition::Format::Text)
+}

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use super::{CheckArgs, WRONG, coloured, settings};
 use crate::config::{
-    Balance, Client, ClientSecret, Listen, Loaded, SecretKind, Settings, StoreUrl, Token,
+    Admin, Balance, Client, ClientSecret, Listen, Loaded, SecretKind, Settings, StoreUrl, Token,
     TokenFormat, algorithm_name, show_duration,
 };
 
@@ -44,8 +44,7 @@ fn summary(file: Option<&Path>, loaded: &Loaded, coloured: bool) -> String {
     if let StoreUrl::File(folder) = &settings.store {
         lines.push(("keeps tokens in", folder.display().to_string()));
     }
-    let admin = settings.admin.as_ref();
-    lines.push(("admin", admin.map_or("off".to_owned(), |admin| admin.listen.to_string())));
+    lines.push(("admin", settings.admin.as_ref().map_or_else(|| "off".to_owned(), admin_line)));
 
     let name = file.map_or("the environment".to_owned(), |file| file.display().to_string());
     let mut out = format!("{green}ok{end} {name}");
@@ -66,6 +65,12 @@ fn listens_on(settings: &Settings) -> String {
     let addresses: Vec<String> = server.listen.iter().map(listener).collect();
     let threads = if server.workers == 1 { "thread" } else { "threads" };
     format!("{} ({} {threads})", addresses.join(", "), server.workers)
+}
+
+fn admin_line(admin: &Admin) -> String {
+    let addresses: Vec<String> = admin.listen.iter().map(listener).collect();
+    let asks = if admin.token.is_some() { "with a token" } else { "for this machine alone" };
+    format!("{}, {asks}", addresses.join(", "))
 }
 
 fn listener(listen: &Listen) -> String {

@@ -5,6 +5,7 @@ mod completions;
 mod demo;
 mod doctor;
 mod explain;
+mod health;
 mod key;
 mod man;
 mod run;
@@ -86,6 +87,16 @@ Examples:
 
 Exit codes: 0 the request would be let through, 1 it would be refused.")]
     Explain(ExplainArgs),
+
+    /// Ask the gateway that runs whether it is well, at its admin listener; for the health check of a container
+    #[command(after_help = "\
+Examples:
+  tollgate health                                   where the configuration has its [admin]
+  tollgate health --url http://127.0.0.1:9090       without reading a file
+  tollgate health --live --url unix:/run/admin.sock
+
+Exit codes: 0 it is well, 1 it is not, or nobody answers.")]
+    Health(HealthArgs),
 
     /// Print a new random client secret, or the hash of one
     #[command(after_help = "\
@@ -204,6 +215,19 @@ pub(crate) struct DemoArgs {
     pub(crate) listen: Option<String>,
 }
 
+/// `tollgate health`
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct HealthArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// Ask here instead of where the configuration says: http://ADDR or unix:/path
+    #[arg(short, long, value_name = "URL", conflicts_with = "config")]
+    pub(crate) url: Option<String>,
+    /// Ask whether the process lives, not whether it can serve
+    #[arg(long)]
+    pub(crate) live: bool,
+}
+
 /// `tollgate secret`
 #[derive(Args, Clone, Debug, Default)]
 pub(crate) struct SecretArgs {
@@ -279,6 +303,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check(args)) => check::main(&args),
         Some(Command::Doctor(args)) => doctor::main(&args),
         Some(Command::Explain(args)) => explain::main(&args),
+        Some(Command::Health(args)) => health::main(&args),
         Some(Command::Secret(args)) => secret::main(&args),
         Some(Command::Key(args)) => key::main(&args),
         Some(Command::Token(args)) => token::main(&args),

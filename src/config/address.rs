@@ -17,10 +17,6 @@ use super::value::{bad, text};
 #[derive(Clone)]
 pub(super) struct ListenAddress(pub(super) Listen);
 
-/// An IP address and a port.
-#[derive(Clone)]
-pub(super) struct Socket(pub(super) SocketAddr);
-
 /// A range of addresses; a single one is a range too.
 #[derive(Clone)]
 pub(super) struct Network(pub(super) IpNet);
@@ -36,17 +32,6 @@ impl Read for ListenAddress {
             return unix_path(node, path, report).map(|path| Self(Listen::Unix(path)));
         }
         socket(node, text, report).map(|address| Self(Listen::Tcp(address)))
-    }
-}
-
-impl Read for Socket {
-    fn shape() -> Shape {
-        Shape::value(json!({ "type": "string", "minLength": 1 }))
-    }
-
-    fn read(node: &Node, report: &mut Report) -> Option<Self> {
-        let text = text(node, "an address such as \"127.0.0.1:9090\"", report)?;
-        socket(node, text, report).map(Self)
     }
 }
 

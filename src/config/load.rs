@@ -15,7 +15,7 @@ use super::node::Place;
 use super::raw::Root;
 use super::report::Report;
 use super::seen::SeenFile;
-use super::settings::Settings;
+use super::settings::{Listen, Settings};
 use super::shape::Read;
 use super::{environment, schema};
 use crate::clock::Clock;
@@ -91,6 +91,21 @@ pub fn load_and_note(sources: &Sources) -> Result<Loaded, (Faults, Vec<SeenFile>
     }
 }
 
+/// Where `[admin]` listens, and the file of its certificate, whatever else is wrong with the sources: whoever asks how a
+/// gateway is means the one that runs, not what has been written since.
+#[must_use]
+pub fn admin_places(sources: &Sources) -> (Vec<Listen>, Option<PathBuf>) {
+    let (mut source, mut report) = (Source::default(), Report::default());
+    let Some((root, folder)) = root(sources, &mut source, &mut report) else {
+        return (Vec::new(), None);
+    };
+    let Some(admin) = root.admin.map(|admin| admin.value) else { return (Vec::new(), None) };
+    let listen = admin.listen.map(|listen| listen.value.0).unwrap_or_default();
+    let listen = listen.into_iter().map(|address| address.value.0).collect();
+    let certificate = admin.tls.and_then(|tls| tls.value.certificate_file);
+    (listen, certificate.map(|file| folder.join(file.value.0)))
+}
+
 /// The file to read: `named` (`--config`), else what `$TOLLGATE_CONFIG` says, else the first of the usual places that exists.
 ///
 /// # Errors
@@ -122,6 +137,17 @@ impl fmt::Display for NotFound {
 impl std::error::Error for NotFound {}
 
 fn settings(sources: &Sources, source: &mut Source, report: &mut Report) -> Option<Settings> {
+    let (root, folder) = root(sources, source, report)?;
+    let now = sources.clock.unix_seconds();
+    judge::settings(&root, &mut Desk { folder, now, report })
+}
+
+/// What is written in all layers together, and the folder where relative paths begin.
+fn root<'s>(
+    sources: &'s Sources,
+    source: &mut Source,
+    report: &mut Report,
+) -> Option<(Root, &'s Path)> {
     let shape = schema::root();
     let file = match &sources.file {
         None => Some(Layer::new("file")),
@@ -131,10 +157,8 @@ fn settings(sources: &Sources, source: &mut Source, report: &mut Report) -> Opti
     let flags = environment::flags(&sources.listen, sources.upstream.as_deref(), source);
     // What a broken file does not say cannot be told from what it says wrongly.
     let tree = merge(vec![file?, variables, flags], report);
-    let root = Root::read(&tree, report)?;
     let folder = sources.file.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-    let now = sources.clock.unix_seconds();
-    judge::settings(&root, &mut Desk { folder, now, report })
+    Some((Root::read(&tree, report)?, folder))
 }
 
 /// Reads the file as text.

@@ -32,7 +32,7 @@ mod tests;
 
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use fault::{Fault, Faults, Severity};
-pub use load::{Loaded, NotFound, Sources, find_file, load, load_and_note};
+pub use load::{Loaded, NotFound, Sources, admin_places, find_file, load, load_and_note};
 pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use seen::SeenFile;

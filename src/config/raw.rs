@@ -4,7 +4,7 @@
 
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are the schema's, too: their brackets are those of TOML
 
-use super::address::{ListenAddress, Network, Socket};
+use super::address::{ListenAddress, Network};
 use super::amount::{Limits, Ratio, Size, Span, Whole};
 use super::node::{Node, Value};
 use super::report::Report;
@@ -454,8 +454,14 @@ section! {
 
     /// The administrative listener.
     Admin {
-        /// Where /health/live and /health/ready answer. Required.
-        listen: Socket;
+        /// Where health, metrics, the status document and the page answer: an address with its port, `unix:/path`, or a list of these. Required.
+        listen: OneOrMore<ListenAddress>;
+        /// What whoever asks for more than health has to show, as a Bearer token or as the password of HTTP Basic; needed where others can reach the listener. Better: token_file.
+        token: Hidden;
+        /// The file that holds the token.
+        token_file: FilePath;
+        /// The certificate that the listener shows over TCP, and whom it asks for one: required is needed for all but health, besides the token where there is one; optional does instead of it.
+        tls: ServerTls;
     }
 
     /// Who was given which token and who was refused: JSON, one event a line.

@@ -142,6 +142,17 @@ impl Server {
     }
 }
 
+impl Listen {
+    /// Whether only this machine can reach it.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 /// A certificate that the gateway shows, and whom it asks for one.
 #[derive(Clone)]
 pub struct ServerTls {
@@ -726,8 +737,13 @@ pub enum StoreUrl {
 /// `[admin]`
 #[derive(Clone, Debug)]
 pub struct Admin {
-    /// Where `/health/live` and `/health/ready` answer.
-    pub listen: SocketAddr,
+    /// Where it answers; at least one.
+    pub listen: Vec<Listen>,
+    /// What whoever asks for more than health has to show; where others can reach the listener there is one, or `tls` asks
+    /// for certificates.
+    pub token: Option<Secret<Vec<u8>>>,
+    /// What is shown over TCP, and who is asked for a certificate.
+    pub tls: Option<ServerTls>,
 }
 
 /// `[audit]`

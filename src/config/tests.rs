@@ -1,5 +1,6 @@
 //! What a configuration promises: everything wrong is told at once, in its place, and no secret is ever told.
 
+mod admin;
 mod environment;
 mod files;
 mod issuers;

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{ServerTls, Settings};
 use crate::export;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
@@ -27,6 +27,7 @@ pub struct Generation {
     pub(super) limits: Arc<Limits>,
     /// Towards clients; without it they are served in clear.
     pub(super) tls: Option<Arc<TlsServer>>,
+    admin_tls: Option<Arc<TlsServer>>,
     /// Where it is told who was let in and who was not; none where it is not told.
     pub(super) audit: Option<Arc<AuditLog>>,
     /// To whoever exports spans; none where none are made.
@@ -109,6 +110,12 @@ impl Generation {
             clock.clone(),
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
+        let admin_tls = TlsServer::new(
+            &admin_tls(&settings).into_iter().collect::<Vec<_>>(),
+            false,
+            &clock,
+            previous.and_then(|previous| previous.admin_tls.as_ref()),
+        )?;
         let tls = TlsServer::new(
             &settings.server.tls,
             settings.server.http2,
@@ -129,6 +136,7 @@ impl Generation {
             origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             tls,
+            admin_tls,
             clock,
         }))
     }
@@ -169,11 +177,27 @@ impl Generation {
         &self.store
     }
 
+    /// TLS of the admin listener.
+    #[must_use]
+    pub const fn admin_tls(&self) -> Option<&Arc<TlsServer>> {
+        self.admin_tls.as_ref()
+    }
+
     /// The configuration.
     #[must_use]
     pub const fn settings(&self) -> &Arc<Settings> {
         &self.settings
     }
+}
+
+/// What the admin listener shows. Health is told to everybody, so nobody is turned away in the handshake already: whether
+/// a certificate was needed is judged by what is asked.
+fn admin_tls(settings: &Settings) -> Option<ServerTls> {
+    let mut tls = settings.admin.as_ref()?.tls.clone()?;
+    if let Some(clients) = &mut tls.clients {
+        clients.required = false;
+    }
+    Some(tls)
 }
 
 /// The exporter of the previous configuration, if it is good for this one.

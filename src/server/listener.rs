@@ -11,6 +11,7 @@ use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
 use super::arrival::Handed;
+use crate::admin;
 use crate::config::Listen;
 use crate::net::Stream;
 
@@ -143,7 +144,7 @@ impl Listening {
     }
 
     fn bind(&self, listen: &Listen, workers: usize, beside: bool) -> Result<Added, BindError> {
-        let named = |source| named(shown(listen), source);
+        let named = |source| named(listen, source);
         let mut added =
             Added { listen: listen.clone(), address: None, file: None, sockets: Vec::new() };
         if let Some(handed) = self.handed.iter().find(|handed| handed.is(listen)) {
@@ -234,16 +235,31 @@ fn shown(listen: &Listen) -> String {
     }
 }
 
-/// Binds the admin listener, which one thread serves; `beside` another gateway's, where there may be one.
-pub(super) fn bind_admin(address: SocketAddr, beside: bool) -> Result<StdTcpListener, BindError> {
-    let named = |source| named(address.to_string(), source);
-    if !beside {
-        drop(tcp(address, false).map_err(named)?);
+/// Binds a socket that the admin thread serves, and yields the file that is to go with it; `beside` another gateway's,
+/// where there may be one.
+pub(super) fn bind_admin(
+    listen: &Listen,
+    beside: bool,
+) -> Result<(admin::Socket, Option<SocketFile>), BindError> {
+    let named = |source| named(listen, source);
+    match listen {
+        Listen::Tcp(address) => {
+            if !beside {
+                drop(tcp(*address, false).map_err(named)?);
+            }
+            Ok((admin::Socket::Tcp(tcp(*address, true).map_err(named)?), None))
+        }
+        Listen::Unix(path) => {
+            let socket = if beside { unix_beside(path) } else { unix(path) }.map_err(named)?;
+            let file = SocketFile::of(path).map_err(named)?;
+            Ok((admin::Socket::Unix(socket), Some(file)))
+        }
     }
-    tcp(address, true).map_err(named)
 }
 
-fn named(address: String, source: io::Error) -> BindError {
+/// Why an address cannot be listened on.
+pub(super) fn named(listen: &Listen, source: io::Error) -> BindError {
+    let address = shown(listen);
     match source.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse { address },
         _ => BindError::Other { address, source },

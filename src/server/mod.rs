@@ -36,13 +36,13 @@ pub use watch_files::Following;
 
 pub use crate::admin::ReloadReport;
 
-use crate::admin::Facts;
+use crate::admin::{self, Facts};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
 use crate::observe::{AuditEvent, LogSink, Metrics, Reading};
 use crate::store;
-use admin_thread::AdminThread;
+use admin_thread::{AdminThread, Bound};
 use listener::Listening;
 use reload::{Control, Reloads};
 use watch_files::Watcher;
@@ -163,7 +163,7 @@ pub fn arrive(
     let mut listening = Listening::new(std::mem::take(&mut arrival.handed));
     let change = listening.plan(&settings.server.listen, workers, beside)?;
     let admin = match &settings.admin {
-        Some(admin) => Some((admin.listen, listener::bind_admin(admin.listen, beside)?)),
+        Some(admin) => Some(Bound::bind(&admin.listen, None, beside)?),
         None => None,
     };
     let store = match store {
@@ -208,7 +208,7 @@ pub fn arrive(
         lines.push(line);
     }
     let admin = match admin {
-        Some((listen, listener)) => Some(AdminThread::start(listen, listener, &shared)?),
+        Some(bound) => Some(AdminThread::start(bound, &shared)?),
         None => None,
     };
     for address in listening.unused() {
@@ -233,7 +233,7 @@ impl Running {
         self.control.addresses()
     }
 
-    /// Where health is told.
+    /// The first address at which the admin listener answers over TCP.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.control.admin_address()
@@ -259,6 +259,18 @@ impl Running {
     #[must_use]
     pub fn reading(&self) -> Reading {
         self.shared.facts.reading()
+    }
+
+    /// The state as the admin listener tells it at `/api/status`.
+    #[must_use]
+    pub fn status(&self) -> serde_json::Value {
+        admin::status(&self.shared.facts)
+    }
+
+    /// All numbers as the admin listener tells them at `/metrics`, in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        admin::metrics(&self.shared.facts)
     }
 
     /// How many connections are open now.

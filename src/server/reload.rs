@@ -10,8 +10,8 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::admin_thread::AdminThread;
-use super::listener::{self, BindError, Listening};
+use super::admin_thread::{AdminThread, Bound};
+use super::listener::{BindError, Listening};
 use super::worker::Line;
 use super::{Phase, Running, Shared, StartError, limits};
 use crate::admin::{ReloadReport, Reloaded};
@@ -218,15 +218,19 @@ impl Control {
             return Err(ReloadError::Draining);
         }
         let max_connections = limits::connections(settings.server.max_connections);
-        let admin = settings.admin.as_ref().map(|admin| admin.listen);
+        let admin = settings.admin.as_ref().map(|admin| admin.listen.clone());
         let next = current.next(settings)?;
         let followed = {
             let mut places = self.places();
             let Places { lines, listening, admin: old_admin } = &mut *places;
             let change = listening.plan(&next.settings().server.listen, lines.len(), false)?;
-            let stays = old_admin.as_ref().map(|admin| admin.listen) == admin;
+            let stays = match (&*old_admin, &admin) {
+                (Some(old), Some(admin)) => old.listens(admin),
+                (None, None) => true,
+                (Some(_), None) | (None, Some(_)) => false,
+            };
             let new_admin = match admin.filter(|_| !stays) {
-                Some(listen) => Some((listen, listener::bind_admin(listen, false)?)),
+                Some(listen) => Some(Bound::bind(&listen, old_admin.as_ref(), false)?),
                 None => None,
             };
             // from here on nothing fails
@@ -240,8 +244,8 @@ impl Control {
                 line.send(Arc::clone(&next), moves, done.clone());
             }
             if !stays {
-                *old_admin = new_admin.and_then(|(listen, listener)| {
-                    let started = AdminThread::start(listen, listener, &self.shared);
+                *old_admin = new_admin.and_then(|bound| {
+                    let started = AdminThread::start(bound, &self.shared);
                     started.inspect_err(no_admin).ok()
                 });
             }

@@ -23,6 +23,7 @@ use crate::gateway::Gateway;
 use crate::http1::Deadline;
 use crate::message::Peer;
 use crate::net::{Counted, Stream};
+use crate::observe::Counters;
 use crate::tls::{Demand, H2, TlsServer};
 
 /// What a client speaks.
@@ -53,9 +54,9 @@ pub(super) async fn serve(
         return;
     };
     let Ready { stream, peer, protocol } = ready;
+    let counters = std::sync::Arc::clone(&worker.counters);
+    let _counted = peer.https.then(|| counters.tls.enter());
     let peer = Rc::new(peer);
-    let counters = Rc::clone(&worker);
-    let _counted = peer.https.then(|| counters.counters.tls.enter());
     match protocol {
         Protocol::Http1 => connection::serve(stream, peer, first_head, worker, place).await,
         Protocol::Http2 => {
@@ -126,12 +127,9 @@ async fn arrive(
         return Ok(Ready { stream: Stream::Tcp(tcp), peer, protocol: Protocol::Http1 });
     };
     drop(gateway); // a slow handshake holds nothing but what it needs
-    let secured = secure(tcp, &tls, worker).await;
-    match &secured {
-        Ok(_) => worker.counters.tls_handshakes.add_one(),
-        Err(_) => worker.counters.tls_failures.add_one(),
-    }
-    let (stream, demand) = secured?;
+    let attempt = Attempt(&worker.counters);
+    let (stream, demand) = secure(tcp, &tls, worker).await?;
+    attempt.succeeded();
     let session = stream.get_ref().1;
     let is_h2 = session.alpn_protocol() == Some(H2);
     (peer.https, peer.demand) = (true, demand);
@@ -146,6 +144,22 @@ async fn arrive(
     }
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
     Ok(Ready { stream: Stream::TlsServer(Box::new(stream)), peer, protocol })
+}
+
+/// A handshake that is counted as failed unless it is said to have succeeded: one that is given up is dropped.
+struct Attempt<'w>(&'w Counters);
+
+impl Attempt<'_> {
+    fn succeeded(self) {
+        self.0.tls_handshakes.add_one();
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.0.tls_failures.add_one();
+    }
 }
 
 /// A PROXY header is to come, and would not be believed.

@@ -1,23 +1,19 @@
-//! `[server]` and `[admin]`: addresses that must be there and must not meet.
+//! `[server]`, and all that is listened on: addresses that must be there and must not meet.
 
 use std::net::{IpAddr, SocketAddr};
 
 use super::upstream::places;
 use super::{Desk, access, endpoints, tls};
+use crate::config::address::ListenAddress;
 use crate::config::raw::{self, Root};
-use crate::config::settings::{Admin, Listen, Origin, OriginAddress, Server, Upstream};
+use crate::config::settings::{Listen, Origin, OriginAddress, Server, Upstream};
 use crate::config::shape::At;
+use crate::config::value::OneOrMore;
 
 /// `[server]`.
 pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
     let listen = raw.listen.as_ref()?;
-    for (at, address) in listen.value.0.iter().enumerate() {
-        let mut earlier = listen.value.0[..at].iter();
-        if earlier.any(|earlier| same(&earlier.value.0, &address.value.0)) {
-            let reason = format!("`{}` is listed twice", shown(&address.value.0));
-            desk.report.error(address.place, reason, "list each address once");
-        }
-    }
+    each_once(&listen.value, desk);
     let workers = match raw.workers.as_ref()?.value.0 {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         workers => usize::try_from(workers).ok()?,
@@ -81,16 +77,15 @@ pub(super) fn forward_auth(root: &Root, desk: &mut Desk<'_>) -> Option<Option<St
     Some(Some(path))
 }
 
-/// `[admin]`.
-pub(super) fn admin(raw: &raw::Admin, desk: &mut Desk<'_>) -> Option<Admin> {
-    if !raw.given.has("listen") {
-        desk.report.error(
-            raw.place,
-            "[admin] has no `listen`",
-            "add listen = \"127.0.0.1:9090\", or remove the table",
-        );
+/// That no address is listed twice.
+pub(super) fn each_once(listen: &OneOrMore<ListenAddress>, desk: &mut Desk<'_>) {
+    for (at, address) in listen.0.iter().enumerate() {
+        let mut earlier = listen.0[..at].iter();
+        if earlier.any(|earlier| same(&earlier.value.0, &address.value.0)) {
+            let reason = format!("`{}` is listed twice", shown(&address.value.0));
+            desk.report.error(address.place, reason, "list each address once");
+        }
     }
-    Some(Admin { listen: raw.listen.as_ref()?.value.0 })
 }
 
 /// That the gateway does not forward to itself, and no address is wanted twice.
@@ -103,15 +98,15 @@ pub(super) fn apart(
     let listen = raw.server.as_ref().and_then(|server| server.value.listen.as_ref());
     let listen = listen.map_or(&[][..], |listen| listen.value.0.as_slice());
     let admin = raw.admin.as_ref().and_then(|admin| admin.value.listen.as_ref());
-    if let Some(admin) = admin {
-        let address = Listen::Tcp(admin.value.0);
-        if listen.iter().any(|listen| same(&listen.value.0, &address)) {
+    let admin = admin.map_or(&[][..], |admin| admin.value.0.as_slice());
+    for admin in admin {
+        if listen.iter().any(|listen| same(&listen.value.0, &admin.value.0)) {
             let reason = "[admin] and [server] listen on the same address";
             desk.report.error(admin.place, reason, "give [admin] another port");
         }
     }
-    let own = listen.iter().map(|listen| listen.value.0.clone());
-    let own: Vec<Listen> = own.chain(admin.map(|admin| Listen::Tcp(admin.value.0))).collect();
+    let own: Vec<Listen> =
+        listen.iter().chain(admin).map(|listen| listen.value.0.clone()).collect();
     let named = raw.upstreams.iter().flat_map(|named| &named.value);
     let written = named.map(|named| &named.value.upstream).zip(upstreams.unwrap_or_default());
     let first = raw.upstream.as_ref().map(|upstream| &upstream.value);
@@ -158,7 +153,7 @@ fn reaches(host: &str, own: &SocketAddr) -> bool {
         || host.is_unspecified() && own.is_loopback()
 }
 
-fn shown(listen: &Listen) -> String {
+pub(super) fn shown(listen: &Listen) -> String {
     match listen {
         Listen::Tcp(address) => address.to_string(),
         Listen::Unix(path) => format!("unix:{}", path.display()),

@@ -1,6 +1,7 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
 mod access;
+mod admin;
 mod audit;
 mod client_keys;
 mod clients;
@@ -43,7 +44,7 @@ pub(super) struct Desk<'d> {
 /// The settings; `None` after every fault was reported.
 pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     let server = raw.server.as_ref().and_then(|server| listeners::server(&server.value, desk));
-    let admin = raw.admin.as_ref().map(|admin| listeners::admin(&admin.value, desk));
+    let admin = raw.admin.as_ref().map(|admin| admin::admin(&admin.value, desk));
     let upstream = match &raw.upstream {
         Some(upstream) => upstream::upstream(&upstream.value, desk),
         None => {

@@ -35,6 +35,7 @@ fn the_sample_file_names_every_key_there_is() {
         let path = path.replace(".0", "");
         let in_a_list = [
             "server.tls.",
+            "admin.tls.",
             "previous_keys.",
             "next_keys.",
             "secrets.",
@@ -225,7 +226,13 @@ const CHANGES: &[(&str, &str)] = &[
     ("routes.0.cors.credentials", "true"),
     ("routes.0.cors.max_age", "11"),
     ("store.url", "\"file:b\""),
-    ("admin.listen", "\"127.0.0.1:82\""),
+    ("admin.listen", "[\"127.0.0.1:82\"]"),
+    ("admin.token", "\"h7Qm2vY0tq8Zp4Xk\""),
+    ("admin.token_file", "\"none\""),
+    ("admin.tls.certificate_file", "\"missing\""),
+    ("admin.tls.private_key_file", "\"missing\""),
+    ("admin.tls.client_ca_file", "\"missing\""),
+    ("admin.tls.client_certificate", "\"optional\""),
     ("log.format", "\"json\""),
     ("log.level", "\"warn\""),
     ("log.access", "false"),
@@ -290,6 +297,7 @@ introspection = { client_id = "a", client_secret = "Xw9Bn4Ld6Hs3Jf0P" }
 fn base() -> toml::Table {
     let mut base: toml::Table = SMALL.parse().unwrap();
     set(&mut base, "upstream.url", "\"https://a\"");
+    set(&mut base, "admin.listen", "\"127.0.0.1:81\"");
     set(&mut base, "upstream.health", "{ path = \"/a\" }");
     let issuer: toml::Table = ISSUER.parse().unwrap();
     base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
