@@ -28,6 +28,8 @@ pub struct Wire {
     tail_end: &'static [u8],
     /// How much room the next read gets.
     room: usize,
+    /// How much may be queued before it is sent.
+    queue_room: usize,
 }
 
 impl Wire {
@@ -43,7 +45,18 @@ impl Wire {
             tail: Bytes::new(),
             tail_end: b"",
             room: FIRST_READ,
+            queue_room: MAX_QUEUED,
         }
+    }
+
+    /// From now on holds less before it is sent: for one of many that a single peer can have filled at once.
+    pub fn narrow(&mut self) {
+        self.queue_room = NARROW;
+    }
+
+    /// The opposite of [`Wire::narrow`].
+    pub fn widen(&mut self) {
+        self.queue_room = MAX_QUEUED;
     }
 
     /// Reads once. Zero bytes: the peer has closed its side.
@@ -86,7 +99,7 @@ impl Wire {
     /// Whether enough is queued that nothing should be added before it is sent.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.has_tail() || self.output.len() >= MAX_QUEUED
+        self.has_tail() || self.output.len() >= self.queue_room
     }
 
     fn has_tail(&self) -> bool {
@@ -101,11 +114,16 @@ impl Wire {
 
     /// Queues a piece of a body. Call it only while [`Wire::is_full`] is false.
     pub fn queue_bytes(&mut self, piece: Bytes) {
-        if piece.len() < COPY_BELOW {
+        if piece.len() < self.copy_below() {
             self.output.extend_from_slice(&piece);
         } else {
             self.tail = piece;
         }
+    }
+
+    /// Pieces below this are copied behind what is queued, others are sent from where they lie.
+    fn copy_below(&self) -> usize {
+        COPY_BELOW.min(self.queue_room)
     }
 
     /// Sends all that is queued. Yields the number of bytes this call got rid of.
@@ -166,6 +184,7 @@ pub fn queue_chunk(wire: &mut Wire, piece: Bytes) {
     if piece.is_empty() {
         return; // an empty chunk would end the body
     }
+    let is_copied = piece.len() < wire.copy_below();
     let out = wire.queue();
     let mut digits = [0; 16];
     let (mut at, mut size) = (digits.len(), piece.len());
@@ -176,7 +195,7 @@ pub fn queue_chunk(wire: &mut Wire, piece: Bytes) {
     }
     out.extend_from_slice(&digits[at..]);
     out.extend_from_slice(b"\r\n");
-    if piece.len() < COPY_BELOW {
+    if is_copied {
         out.extend_from_slice(&piece);
         out.extend_from_slice(b"\r\n");
     } else {
@@ -200,5 +219,7 @@ const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 64 * 1024;
 /// A body is not polled while so many bytes wait to be sent.
 const MAX_QUEUED: usize = 64 * 1024;
+/// The same on a narrow wire.
+const NARROW: usize = 2 * 1024;
 /// Pieces below this are copied behind what is queued, others are sent from where they lie.
 const COPY_BELOW: usize = 8 * 1024;

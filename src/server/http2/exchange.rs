@@ -64,9 +64,9 @@ pub(super) fn body(mut recv: RecvStream, length: Option<u64>, exchange: &Rc<Exch
     }
     let mut front = Bytes::new();
     if let Poll::Ready(Some(Ok(piece))) = recv.poll_data(cx) {
-        let _ = recv.flow_control().release_capacity(piece.len());
         front = piece;
         if recv.is_end_stream() {
+            let _ = recv.flow_control().release_capacity(front.len());
             return Body::from(front);
         }
     }
@@ -75,6 +75,7 @@ pub(super) fn body(mut recv: RecvStream, length: Option<u64>, exchange: &Rc<Exch
     Body::Stream(Box::pin(Incoming {
         recv,
         received: front.len() as u64,
+        handed_on: 0,
         front,
         left,
         exchange: Rc::clone(exchange),
@@ -88,6 +89,8 @@ struct Incoming {
     /// Came, and was not yet handed on.
     front: Bytes,
     received: u64,
+    /// Bytes of the piece that was handed on last.
+    handed_on: usize,
     /// Bytes of the declared length that are not yet handed on.
     left: Option<u64>,
     exchange: Rc<Exchange>,
@@ -118,6 +121,7 @@ impl Incoming {
         {
             return None;
         }
+        self.handed_on = self.front.len();
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(length);
         }
@@ -142,6 +146,9 @@ impl HttpBody for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let session = Rc::clone(&this.exchange.session);
+        // whoever asks for more has room for it: only now may the client send as much again (a stream that was reset
+        // meanwhile has no use for that)
+        let _ = this.recv.flow_control().release_capacity(std::mem::take(&mut this.handed_on));
         if this.exchange.owes_continue.take() && !this.exchange.answering.get() {
             this.exchange.send_informational(StatusCode::CONTINUE, HeaderMap::new());
         }
@@ -156,8 +163,6 @@ impl HttpBody for Incoming {
                 State::Data => match this.recv.poll_data(cx) {
                     Poll::Ready(Some(Ok(piece))) => {
                         session.waits.end(this.exchange.number, Wait::Body);
-                        // a stream that was reset meanwhile has no use for it
-                        let _ = this.recv.flow_control().release_capacity(piece.len());
                         this.received += piece.len() as u64;
                         this.add(piece);
                     }

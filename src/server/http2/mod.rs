@@ -380,8 +380,9 @@ async fn linger(line: &RefCell<Line>, worker: &Worker) {
 
 /// What a client may send of one body before the upstream has taken it, bytes: as much as Envoy advises at an edge.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same over all bodies of a connection: what one connection can make us hold.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The same over all bodies of a connection. With what a hundred open requests cost beside, one connection makes us hold
+/// less than 2 MiB.
+const CONNECTION_WINDOW: u32 = 384 * 1024;
 /// Largest frame, bytes: the least that the protocol allows, so that streams take turns in small steps.
 const FRAME_SIZE: u32 = 16 * 1024;
 /// What waits of one answer for its turn on the connection, bytes: two frames, so that one is always ready.
@@ -389,7 +390,7 @@ const SEND_BUFFER: usize = 32 * 1024;
 /// Streams that we reset and whose late frames are still known as theirs.
 const MAX_REMEMBERED_RESETS: usize = 32;
 /// Streams that the client opened and took back before we had seen them (rapid reset).
-const MAX_UNSEEN_RESETS: usize = 20;
+const MAX_UNSEEN_RESETS: usize = 100;
 /// Streams that we had to reset for what the client did to them, over the life of a connection (MadeYouReset).
 const MAX_OUR_RESETS: usize = 100;
 /// Rounds of one turn; then the other connections of the worker have theirs.
