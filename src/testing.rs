@@ -81,6 +81,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         access: Policy { protect: Protect::Mutating, demands: Demands::default(), report: false },
         rate_limit: None,
         routes: Vec::new(),
+        cors: None,
         identity: Identity {
             headers: vec![
                 header("x-auth-subject", "sub"),
@@ -152,5 +153,6 @@ pub(crate) fn route(path: &str, protect: Protect) -> Route {
         upstream: 0,
         rewrite: None,
         rate_limit: None,
+        cors: None,
     }
 }

@@ -6,6 +6,7 @@
 #   bash tests/install.sh clients    the clients of tests/clients
 #   bash tests/install.sh example    the server of examples/in-front-of-an-api
 #   bash tests/install.sh provider   the identity provider of tests/clients/oidc-provider
+#   bash tests/install.sh page       the browser that looks at the admin page
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,8 +74,8 @@ python_packages() {
 }
 
 case $part in
-clients | example | provider | everything) ;;
-*) fail "no such part: $part (clients, example, provider or everything)" ;;
+clients | example | provider | page | everything) ;;
+*) fail "no such part: $part (clients, example, provider, page or everything)" ;;
 esac
 debian_packages bash=bash curl=curl node=nodejs npm=npm python3=python3 unshare=util-linux setpriv=util-linux \
   ldd=libc-bin cc=gcc openssl=openssl
@@ -85,3 +86,7 @@ if wanted clients; then
 fi
 if wanted example; then node_packages examples/in-front-of-an-api; fi
 if wanted provider; then node_packages tests/clients/oidc-provider; fi
+if wanted page; then
+  debian_packages chromium=chromium
+  node_packages tests/clients/page
+fi

@@ -1,5 +1,6 @@
 //! What the admin listener tells of: numbers of the workers, and the configuration that is in force.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +44,10 @@ pub struct Reloaded {
     pub failed: u64,
     /// The last one.
     pub last: Option<ReloadReport>,
+    /// What should be known of the configuration in force.
+    pub warnings: Vec<String>,
+    /// The file that it is read from, where one is followed.
+    pub file: Option<PathBuf>,
 }
 
 /// How the last reload went.

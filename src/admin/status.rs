@@ -107,12 +107,12 @@ fn configuration(facts: &Facts, current: &Generation) -> Value {
     json!({
         "generation": current.number(),
         "loaded_at": reloads.loaded_at,
-        "file": null,
+        "file": reloads.file.as_ref().map(|file| file.display().to_string()),
         "reloads": { "ok": reloads.ok, "failed": reloads.failed },
         "last_reload": reloads.last.map(|last| {
             json!({ "at": last.at, "ok": last.ok, "faults": last.faults })
         }),
-        "warnings": [],
+        "warnings": reloads.warnings,
     })
 }
 

@@ -28,7 +28,7 @@ pub use bearer::{Credential, credential};
 pub use denied::{Check, Claim, Denied};
 pub use issuer::Asking;
 pub use jwt::Observer;
-pub use policy::{Params, Policy, Requirement, request_names};
+pub use policy::{Params, Policy, Requirement, is_preflight, request_names};
 pub use reference::OwnTokens;
 
 use crate::clock::Clock;

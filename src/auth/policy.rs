@@ -186,7 +186,7 @@ fn is_mutating(request: &Request) -> bool {
 }
 
 /// A CORS preflight: a browser sends it before the request that has the token, and cannot give it one.
-fn is_preflight(request: &Request) -> bool {
+pub fn is_preflight(request: &Request) -> bool {
     request.method == Method::OPTIONS
         && request.upgrade.is_none()
         && request.headers.contains_key(header::ORIGIN)

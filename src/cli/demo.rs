@@ -43,11 +43,11 @@ fn demo(listen: &str) -> Result<ExitCode, DemoError> {
     let api = SampleApi::start()?;
     let secret = random_text()?;
     let settings = settings(listen, api.address(), &secret)?;
-    Ok(run::serve(settings, io::stderr(), |running| {
+    Ok(run::serve(settings, None, io::stderr(), |running| {
         let mut out = io::stdout().lock();
         for gateway in running.addresses() {
             // Whoever does not read the lines may still use the gateway.
-            let _ = out.write_all(lines(*gateway, api.address(), &secret).as_bytes());
+            let _ = out.write_all(lines(gateway, api.address(), &secret).as_bytes());
         }
         let _ = out.flush();
     }))

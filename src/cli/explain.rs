@@ -148,6 +148,9 @@ fn tell(out: &mut String, said: &Explanation) -> std::fmt::Result {
             writeln!(out, "          as it stands it would meet the less strict {other}")?;
         }
         writeln!(out, "demands   {}", said.demands.join("\n          "))?;
+        if let Some(cors) = &said.cors {
+            writeln!(out, "cors      {cors}")?;
+        }
         if let Some(limit) = &said.rate_limit {
             writeln!(out, "limit     {limit}")?;
         }

@@ -250,13 +250,22 @@ pub(crate) fn settings(
     listen: &[String],
     upstream: Option<&str>,
 ) -> Result<(Option<PathBuf>, Loaded), ExitCode> {
+    loaded(config, listen, upstream).map(|(sources, loaded)| (sources.file, loaded))
+}
+
+/// The same, with all that they were made of.
+pub(crate) fn loaded(
+    config: &ConfigArgs,
+    listen: &[String],
+    upstream: Option<&str>,
+) -> Result<(Sources, Loaded), ExitCode> {
     let sources = sources(config, listen, upstream)?;
     match load(&sources) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
                 eprintln!("{}", warning.render(coloured()));
             }
-            Ok((sources.file, loaded))
+            Ok((sources, loaded))
         }
         Err(faults) => {
             complain(&faults);

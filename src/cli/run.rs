@@ -4,22 +4,29 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{COULD_NOT_START, RunArgs, settings};
+use super::{COULD_NOT_START, RunArgs, loaded};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Fault, SeenFile, Settings, Sources};
 use crate::observe::{LogSink, init_events};
-use crate::server::{self, Running, Signals};
+use crate::server::{self, Following, Running, Signals, Supervisor};
 
 pub(super) fn main(args: &RunArgs) -> ExitCode {
-    match settings(&args.config, &args.listen, args.upstream.as_deref()) {
-        Ok((_, loaded)) => serve(loaded.settings, io::stdout(), |_| {}),
+    match loaded(&args.config, &args.listen, args.upstream.as_deref()) {
+        Ok((sources, loaded)) => serve(
+            loaded.settings,
+            Some((sources, loaded.files, loaded.warnings)),
+            io::stdout(),
+            |_| {},
+        ),
         Err(code) => code,
     }
 }
 
-/// Serves until a signal, and says so in the log, which goes to `out`. `ready` is called once the gateway listens.
+/// Serves until a signal, and says so in the log, which goes to `out`. Where the settings were read from is `followed`.
+/// `ready` is called once the gateway listens.
 pub(super) fn serve(
     settings: Settings,
+    followed: Option<(Sources, Vec<SeenFile>, Vec<Fault>)>,
     out: impl Write + Send + 'static,
     ready: impl FnOnce(&Running),
 ) -> ExitCode {
@@ -27,9 +34,10 @@ pub(super) fn serve(
         Ok(log) => log,
         Err(fault) => return failed(&format!("no thread for the log can be started: {fault}")),
     };
-    if let Err(fault) = init_events(log.clone(), &settings.log.level, settings.log.json) {
-        return failed(&format!("log.level is not a filter: {fault}"));
-    }
+    let events = match init_events(log.clone(), &settings.log) {
+        Ok(events) => events,
+        Err(fault) => return failed(&format!("log.level is not a filter: {fault}")),
+    };
     note_panics();
     // before anybody can see that it listens
     let signals = match Signals::listen() {
@@ -37,7 +45,7 @@ pub(super) fn serve(
         Err(fault) => return failed(&format!("signals cannot be listened for: {fault}")),
     };
     let upstream = told(&settings);
-    let running = match server::start(settings, Clock::system(), Some(log.clone())) {
+    let mut running = match server::start(settings, Clock::system(), Some(log.clone())) {
         Ok(running) => running,
         Err(fault) => return failed(&fault.to_string()),
     };
@@ -46,6 +54,13 @@ pub(super) fn serve(
     }
     if let Some(address) = running.admin_address() {
         tracing::info!(%address, "health listening");
+    }
+    if let Some((sources, files, warnings)) = followed {
+        let supervisor = Supervisor::of_process();
+        let following = Following { sources, files, warnings, events: Some(events), supervisor };
+        if let Err(fault) = running.follow(following) {
+            return failed(&format!("no thread for reloads can be started: {fault}"));
+        }
     }
     ready(&running);
     let totals = server::until_signalled(running, signals);

@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -15,6 +14,7 @@ use super::layers::{Layer, merge};
 use super::node::Place;
 use super::raw::Root;
 use super::report::Report;
+use super::seen::SeenFile;
 use super::settings::Settings;
 use super::shape::Read;
 use super::{environment, schema};
@@ -42,6 +42,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// In the order of the file.
     pub warnings: Vec<Fault>,
+    /// Every file that something was read from.
+    pub files: Vec<SeenFile>,
 }
 
 /// No file was named and none was found.
@@ -64,16 +66,25 @@ impl Sources {
 /// # Errors
 /// Everything that is wrong, at once; none of it shows a secret.
 pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
+    load_and_note(sources).map_err(|(faults, _)| faults)
+}
+
+/// The same, with the files that were looked at where something is wrong: it may be mended in any of them.
+///
+/// # Errors
+/// As [`load()`], and these files.
+pub fn load_and_note(sources: &Sources) -> Result<Loaded, (Faults, Vec<SeenFile>)> {
     let mut source = Source::default();
     let mut report = Report::default();
     let settings = settings(sources, &mut source, &mut report);
     let clean = report.is_clean();
+    let files = report.take_files();
     let faults = report.finish(&source);
     match settings {
         Some(settings) if clean => {
-            Ok(Loaded { settings, warnings: faults.iter().cloned().collect() })
+            Ok(Loaded { settings, warnings: faults.iter().cloned().collect(), files })
         }
-        Some(_) | None => Err(faults),
+        Some(_) | None => Err((faults, files)),
     }
 }
 
@@ -127,14 +138,14 @@ fn settings(sources: &Sources, source: &mut Source, report: &mut Report) -> Opti
 fn take_file(path: &Path, source: &mut Source, report: &mut Report) -> Option<()> {
     let name = printable(&path.display().to_string());
     source.take_file(name.clone(), Zeroizing::default());
-    let mut bytes = Zeroizing::new(Vec::new());
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(MOST_FILE_BYTES + 1).read_to_end(&mut bytes));
-    if let Err(error) = read {
-        let reason = format!("cannot read {name}: {}", judge::why(&error));
-        report.error(Place::Default, reason, judge::mend(&error));
-        return None;
-    }
+    let bytes = match report.read_file(path, MOST_FILE_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let reason = format!("cannot read {name}: {}", judge::why(&error));
+            report.error(Place::Default, reason, judge::mend(&error));
+            return None;
+        }
+    };
     if bytes.len() as u64 > MOST_FILE_BYTES {
         let reason = format!("{name} has more than 1 MiB: no configuration needs that much");
         report.error(Place::Default, reason, "name the right file with --config");

@@ -22,6 +22,7 @@ mod pattern;
 mod raw;
 mod report;
 mod schema;
+mod seen;
 mod settings;
 mod shape;
 mod value;
@@ -31,11 +32,12 @@ mod tests;
 
 pub use endpoint::{BadEndpoint, Endpoint};
 pub use fault::{Fault, Faults, Severity};
-pub use load::{Loaded, NotFound, Sources, find_file, load};
+pub use load::{Loaded, NotFound, Sources, find_file, load, load_and_note};
 pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
+pub use seen::SeenFile;
 pub use settings::{
-    Admin, AuthorizationHeader, Balance, Client, ClientSecret, DEFAULT_UPSTREAM, Demands,
+    Admin, AuthorizationHeader, Balance, Client, ClientSecret, Cors, DEFAULT_UPSTREAM, Demands,
     Endpoints, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log, MOST_ORIGINS,
     Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource, Rewrite,
     RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,

@@ -37,6 +37,8 @@ section! {
         access: Access = ();
         /// Who is let in where. The most specific route decides, whatever the order: by host, then by path, then by methods.
         routes: Vec<At<Route>> = NONE;
+        /// Which web pages of other origins may call, where no route says otherwise. Left out: preflights and answers are the upstream's.
+        cors: Cors;
         /// What the upstream learns of the caller.
         identity: Identity = ();
         /// Where reference tokens and revocations are kept.
@@ -325,6 +327,24 @@ section! {
         rewrite: Text;
         /// How often one caller may ask here, instead of [access]'s.
         rate_limit: RateLimit;
+        /// Which web pages of other origins may call here, instead of [cors].
+        cors: Cors;
+    }
+
+    /// Which web pages of other origins may call: the gateway answers their preflights and says in every answer who may read it, in the place of the upstream.
+    Cors {
+        /// Where the pages are from, as `https://app.example.com`; `null` for those without an origin, `*` for every one. Required.
+        origins: OneOrMore<Text>;
+        /// The methods that they may use.
+        methods: Vec<At<Text>> = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+        /// The request headers that they may set; `*` for every one.
+        headers: Vec<At<Text>> = ["Authorization", "Content-Type"];
+        /// The response headers that they may read beyond those that every page may.
+        expose: Vec<At<Text>> = ["WWW-Authenticate", "Retry-After", "RateLimit", "RateLimit-Policy"];
+        /// Whether browsers may send cookies and certificates along.
+        credentials: bool = false;
+        /// How long a browser may go by the answer to a preflight.
+        max_age: Span<CorsAge> = "10m";
     }
 
     /// What the upstream learns of the caller on one route.
@@ -448,5 +468,6 @@ limits! {
     HeaderSize: 8 * KIB, KIB * KIB, "every client may make the gateway hold this much";
     BodySize: 0, 1 << 50, "0 means no limit";
     LimitRequests: 1, 1_000_000, "access = \"deny\" lets nobody in, and more than a million are as good as no limit";
+    CorsAge: 0, DAY, "no browser keeps it longer; 0 means not at all";
     LimitWindow: SECOND, DAY, "clients are told whole seconds, and counts are gone when the gateway stops";
 }

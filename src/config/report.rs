@@ -1,13 +1,20 @@
 //! Collects what is wrong while the reading goes on, so that everything is told at once.
 
+use std::io;
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
 use super::document::Source;
 use super::fault::{Fault, Faults, Severity};
 use super::node::{Node, Place, Value};
+use super::seen::SeenFile;
 
 /// What was found so far.
 #[derive(Default)]
 pub(super) struct Report {
     findings: Vec<Finding>,
+    files: Vec<SeenFile>,
 }
 
 struct Finding {
@@ -20,6 +27,20 @@ struct Finding {
 }
 
 impl Report {
+    /// The content of a file up to one byte more than `most`. That it was looked at is noted, whatever comes of it.
+    pub(super) fn read_file(&mut self, path: &Path, most: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+        let (seen, content) = SeenFile::read(path, most);
+        if !self.files.contains(&seen) {
+            self.files.push(seen);
+        }
+        content
+    }
+
+    /// The files that were looked at.
+    pub(super) fn take_files(&mut self) -> Vec<SeenFile> {
+        std::mem::take(&mut self.files)
+    }
+
     /// Something that must be mended. Neither text may hold a secret.
     pub(super) fn error(
         &mut self,

@@ -38,6 +38,8 @@ pub struct Settings {
     pub rate_limit: Option<RateLimit>,
     /// `[[routes]]`, in file order; no two match the same requests with the same specificity.
     pub routes: Vec<Route>,
+    /// `[cors]`: what is said of other origins where no route says otherwise.
+    pub cors: Option<Cors>,
     /// `[identity]`
     pub identity: Identity,
     /// `[store]`
@@ -460,6 +462,25 @@ pub struct Route {
     pub rewrite: Option<Rewrite>,
     /// Instead of `[access]`'s.
     pub rate_limit: Option<RateLimit>,
+    /// Instead of `[cors]`.
+    pub cors: Option<Cors>,
+}
+
+/// Which web pages of other origins may call.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    /// As browsers spell them; `*` alone: every one, and then without credentials.
+    pub origins: Vec<String>,
+    /// The methods that they may use.
+    pub methods: Vec<Method>,
+    /// The request headers that they may set, lower case; `*`: every one.
+    pub headers: Vec<String>,
+    /// The response headers that they may read, lower case.
+    pub expose: Vec<String>,
+    /// Whether cookies and certificates are sent along.
+    pub credentials: bool,
+    /// How long the answer to a preflight is good.
+    pub max_age: Duration,
 }
 
 /// How often one caller may ask.

@@ -11,7 +11,7 @@ use crate::auth::{
     credential,
 };
 use crate::config::{Demands, Protect};
-use crate::message::Request;
+use crate::message::{Request, Response};
 use crate::route::Choice;
 
 /// The decision about one request, and what led to it.
@@ -23,6 +23,8 @@ pub struct Explanation {
     pub demands: Vec<String>,
     /// How often one caller may ask, where that is limited.
     pub rate_limit: Option<String>,
+    /// Which pages of other origins may call, where the gateway says so.
+    pub cors: Option<String>,
     /// The issuer whose token it is, by name.
     pub issuer: Option<String>,
     /// What was looked at, in order.
@@ -76,6 +78,14 @@ impl Gateway {
     #[must_use]
     pub fn explain(&self, request: Request) -> Explanation {
         let mut said = Explanation::default();
+        let mut request = request;
+        let crossing = self.crossing(&mut request).filter(|crossing| crossing.is_preflight);
+        if let Some(crossing) = crossing {
+            let answer = crossing.preflight();
+            (said.decision, said.reason) = ("own", crossing.reason());
+            said.why = "a preflight, which the gateway answers".to_owned();
+            return said.answered(&answer);
+        }
         let request = match self.admit(request) {
             Ok(request) => request,
             Err(refusal) => return said.refused(&refusal, None),
@@ -93,6 +103,7 @@ impl Gateway {
         let guarded = policy.guards(&request);
         said.route = Some(rule_said(&choice, &request));
         said.demands = demands_said(policy, guarded);
+        said.cors = self.cors.as_ref().and_then(|rules| rules.said(choice.rule));
         said.rate_limit = self.limits.as_ref().and_then(|limits| limits.said(choice.rule));
         let now = self.clock.unix_seconds();
         let authentication = said.authenticate(self, &request, now);
@@ -140,6 +151,11 @@ impl Explanation {
         let response = refusal.response("(made for each request)", resource_metadata);
         (self.decision, self.reason) = ("refused", refusal.code());
         self.why = refusal.to_string();
+        self.answered(&response)
+    }
+
+    /// With the head of the gateway's own answer.
+    fn answered(mut self, response: &Response) -> Self {
         self.status = Some(response.status.as_u16());
         for (name, value) in &response.headers {
             let value = String::from_utf8_lossy(value.as_bytes()).into_owned();

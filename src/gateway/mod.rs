@@ -1,6 +1,7 @@
 //! The walk of a request, told in order: admit, judge, forward or answer, refuse. Everything that happens to a
 //! request is called from here, and nothing below knows this file.
 
+mod cors;
 mod explain;
 mod generation;
 mod limit;
@@ -16,6 +17,7 @@ pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use generation::{Generation, SetupError};
 pub use refusal::Refusal;
 
+use cors::{CorsRules, Crossing};
 use limit::RateLimits;
 
 use crate::auth::{
@@ -46,6 +48,7 @@ pub struct Gateway {
     resource_metadata: Option<String>,
     upstreams: Upstreams,
     limits: Option<RateLimits>,
+    cors: Option<CorsRules>,
 }
 
 /// What becomes of a request that was judged.
@@ -97,6 +100,7 @@ impl Gateway {
             ),
             ids,
             limits: RateLimits::new(settings, &generation.limits),
+            cors: CorsRules::new(settings),
             clock,
             generation,
         }
@@ -141,11 +145,27 @@ impl Gateway {
     }
 
     /// Answers one request. It cannot fail: a refusal is an answer too.
-    pub async fn handle(&self, request: Request, record: &mut Record) -> Response {
-        match self.answer(request, record).await {
+    pub async fn handle(&self, mut request: Request, record: &mut Record) -> Response {
+        let crossing = self.crossing(&mut request);
+        if let Some(crossing) = crossing.as_ref().filter(|crossing| crossing.is_preflight) {
+            (record.decision, record.reason) = (Decision::Own, crossing.reason());
+            return crossing.preflight();
+        }
+        let mut response = match self.answer(request, record).await {
             Ok(response) => response,
             Err(refusal) => self.refuse(record, &refusal),
+        };
+        if let Some(crossing) = crossing {
+            crossing.mark(&mut response.headers);
         }
+        response
+    }
+
+    /// What is to be said to a page of another origin, where something is.
+    fn crossing(&self, request: &mut Request) -> Option<Crossing> {
+        let rules = self.cors.as_ref()?;
+        let is_own = self.own_endpoint(request).is_some();
+        rules.crossing(request, &self.routes, is_own)
     }
 
     /// Makes the answer of a refusal, and notes it.

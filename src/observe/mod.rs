@@ -13,7 +13,7 @@ mod tally;
 
 pub use access::{AccessLog, Decision, Record, RequestId, RequestIds, RouteName};
 pub use counters::{Counted, Counter, Counters, Gauge};
-pub use events::init as init_events;
+pub use events::{Events, init as init_events};
 pub use metrics::{Held, Metrics, OTHER, Outcome, Reading, RouteReading};
 pub use refusals::{LATEST as LATEST_REFUSALS, Refusal};
 pub use sink::LogSink;

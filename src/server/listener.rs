@@ -7,10 +7,10 @@ use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixS
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::config::{Listen, Server};
+use crate::config::Listen;
 use crate::net::Stream;
 
 /// Why an address cannot be listened on.
@@ -34,16 +34,50 @@ pub enum BindError {
     },
 }
 
-/// Bound addresses, not yet shared out.
+/// Where a gateway listens: what stands, and how it is changed.
+#[derive(Debug, Default)]
+pub(super) struct Listening {
+    standing: Vec<Standing>,
+    /// What the next one is called.
+    next: u64,
+    /// Nothing is listened on any more.
+    over: bool,
+}
+
+/// An address that every worker listens on.
 #[derive(Debug)]
-pub(super) struct Listeners {
-    bound: Vec<Bound>,
+struct Standing {
+    number: u64,
+    /// As it is configured.
+    listen: Listen,
+    /// The port filled in; none for a unix socket.
+    address: Option<SocketAddr>,
+    file: Option<SocketFile>,
+}
+
+/// A change that cannot fail any more: what it needs is bound.
+#[derive(Debug)]
+pub(super) struct Change {
+    kept: Vec<u64>,
+    added: Vec<Added>,
 }
 
 #[derive(Debug)]
-enum Bound {
-    Tcp(StdTcpListener, SocketAddr),
-    Unix(StdUnixListener, SocketFile),
+struct Added {
+    listen: Listen,
+    address: Option<SocketAddr>,
+    file: Option<SocketFile>,
+    /// One for each worker.
+    sockets: Vec<StdListener>,
+}
+
+/// What a worker has to do.
+#[derive(Debug, Default)]
+pub(super) struct Moves {
+    /// Sockets to listen on, by number.
+    pub(super) opened: Vec<(u64, StdListener)>,
+    /// Numbers of those to close.
+    pub(super) closed: Vec<u64>,
 }
 
 /// The file that a unix socket has in the file system. It goes when this does.
@@ -63,66 +97,101 @@ pub(super) enum StdListener {
     Unix(StdUnixListener),
 }
 
-impl Listeners {
-    /// Binds every address once, so that a fault shows before anything is started.
-    pub(super) fn bind(server: &Server) -> Result<Self, BindError> {
-        let bound = server.listen.iter().map(|listen| match listen {
-            Listen::Tcp(address) => {
-                // without SO_REUSEPORT first: another program there is a fault, not a partner
-                let named = |source| named(address.to_string(), source);
-                drop(tcp(*address, false).map_err(named)?);
-                let listener = tcp(*address, true).map_err(named)?;
-                let address = listener.local_addr().map_err(named)?;
-                Ok(Bound::Tcp(listener, address))
+impl Listening {
+    /// Binds what of `wanted` is not there yet, for so many workers.
+    pub(super) fn plan(&self, wanted: &[Listen], workers: usize) -> Result<Change, BindError> {
+        let mut change = Change { kept: Vec::new(), added: Vec::new() };
+        for listen in wanted {
+            let stands = |standing: &&Standing| {
+                standing.listen == *listen && !change.kept.contains(&standing.number)
+            };
+            match self.standing.iter().find(stands) {
+                Some(standing) => change.kept.push(standing.number),
+                None => change.added.push(self.bind(listen, workers)?),
             }
-            Listen::Unix(path) => unix(path)
-                .and_then(|listener| Ok(Bound::Unix(listener, SocketFile::of(path)?)))
-                .map_err(|source| named(format!("unix:{}", path.display()), source)),
-        });
-        Ok(Self { bound: bound.collect::<Result<_, _>>()? })
+        }
+        Ok(change)
     }
 
-    /// The TCP addresses.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
-        let tcp = self.bound.iter().filter_map(|bound| match bound {
-            Bound::Tcp(_, address) => Some(*address),
-            Bound::Unix(..) => None,
-        });
-        tcp.collect()
-    }
-
-    /// A set of sockets for each worker, and the files that are to go with them.
-    pub(super) fn split(
-        self,
-        workers: usize,
-    ) -> Result<(Vec<Vec<StdListener>>, Vec<SocketFile>), BindError> {
-        let mut sets: Vec<Vec<StdListener>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut files = Vec::new();
-        for bound in self.bound {
-            match bound {
-                Bound::Tcp(first, address) => {
-                    let mut first = Some(first);
-                    for set in &mut sets {
-                        let listener = match first.take() {
-                            Some(first) => first,
-                            None => tcp(address, true)
-                                .map_err(|source| named(address.to_string(), source))?,
-                        };
-                        set.push(StdListener::Tcp(listener));
-                    }
+    fn bind(&self, listen: &Listen, workers: usize) -> Result<Added, BindError> {
+        let named = |source| named(shown(listen), source);
+        let mut added =
+            Added { listen: listen.clone(), address: None, file: None, sockets: Vec::new() };
+        match listen {
+            Listen::Tcp(address) => {
+                // one of ours may be there with another address of the same port
+                let is_ours = |standing: &Standing| {
+                    standing.address.is_some_and(|ours| ours.port() == address.port())
+                };
+                if !self.standing.iter().any(is_ours) {
+                    // without SO_REUSEPORT first: another program there is a fault, not a partner
+                    drop(tcp(*address, false).map_err(named)?);
                 }
-                Bound::Unix(listener, file) => {
-                    files.push(file);
-                    for set in &mut sets {
-                        let shared = listener
-                            .try_clone()
-                            .map_err(|source| named("unix socket".to_owned(), source))?;
-                        set.push(StdListener::Unix(shared));
-                    }
+                let first = tcp(*address, true).map_err(named)?;
+                let address = first.local_addr().map_err(named)?;
+                added.address = Some(address);
+                added.sockets.push(StdListener::Tcp(first));
+                while added.sockets.len() < workers {
+                    added.sockets.push(StdListener::Tcp(tcp(address, true).map_err(named)?));
+                }
+            }
+            Listen::Unix(path) => {
+                let listener = unix(path).map_err(named)?;
+                added.file = Some(SocketFile::of(path).map_err(named)?);
+                for _ in 0..workers {
+                    added.sockets.push(StdListener::Unix(listener.try_clone().map_err(named)?));
                 }
             }
         }
-        Ok((sets, files))
+        Ok(added)
+    }
+
+    /// What each of so many workers has to do for `change`; none when everything is over.
+    pub(super) fn carry_out(&mut self, change: Change, workers: usize) -> Option<Vec<Moves>> {
+        if self.over {
+            return None;
+        }
+        let mut moves: Vec<Moves> = (0..workers).map(|_| Moves::default()).collect();
+        let Change { kept, added } = change;
+        let (kept, gone) = std::mem::take(&mut self.standing)
+            .into_iter()
+            .partition(|standing| kept.contains(&standing.number));
+        self.standing = kept;
+        for one in &mut moves {
+            one.closed = gone.iter().map(|standing: &Standing| standing.number).collect();
+        }
+        drop(gone); // the files first: whoever finds one finds somebody who answers
+        for Added { listen, address, file, sockets } in added {
+            let number = self.next;
+            self.next += 1;
+            self.standing.push(Standing { number, listen, address, file });
+            for (one, socket) in moves.iter_mut().zip(sockets) {
+                one.opened.push((number, socket));
+            }
+        }
+        Some(moves)
+    }
+
+    /// The TCP addresses, ports filled in.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.standing.iter().filter_map(|standing| standing.address).collect()
+    }
+
+    /// Nobody shall come any more.
+    pub(super) fn end(&mut self) {
+        self.over = true;
+        self.standing
+            .iter()
+            .filter_map(|standing| standing.file.as_ref())
+            .for_each(SocketFile::remove);
+    }
+}
+
+/// An address as it is written in the configuration.
+fn shown(listen: &Listen) -> String {
+    match listen {
+        Listen::Tcp(address) => address.to_string(),
+        Listen::Unix(path) => format!("unix:{}", path.display()),
     }
 }
 
@@ -171,6 +240,15 @@ pub(super) enum Listener {
 }
 
 impl Listener {
+    /// Takes no further connection on: a client that asks for one asks again a little later, and finds who listens
+    /// then. What is being agreed on by now is not disturbed. Without effect on a unix socket.
+    pub(super) fn turn_away(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NO_NEW_CONNECTION),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
     pub(super) fn new(socket: StdListener) -> io::Result<Self> {
         Ok(match socket {
             StdListener::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
@@ -220,5 +298,26 @@ impl Drop for SocketFile {
     }
 }
 
+/// A packet filter (BPF): drops segments that begin a connection, SYN without ACK, and nothing else. A dropped SYN is sent
+/// again after a second (RFC 6298 §2); the reset that a closing socket would answer with ends the attempt.
+const NO_NEW_CONNECTION: [SockFilter; 5] = [
+    SockFilter::new(LOAD_BYTE, 0, 0, TCP_FLAGS),
+    SockFilter::new(AND, 0, 0, SYN | ACK),
+    SockFilter::new(JUMP_UNLESS_EQUAL, 0, 1, SYN),
+    SockFilter::new(RETURN, 0, 0, 0),
+    SockFilter::new(RETURN, 0, 0, u32::MAX),
+];
+/// BPF_LD | BPF_B | BPF_ABS
+const LOAD_BYTE: u16 = 0x30;
+/// BPF_ALU | BPF_AND | BPF_K
+const AND: u16 = 0x54;
+/// BPF_JMP | BPF_JEQ | BPF_K, its second branch taken
+const JUMP_UNLESS_EQUAL: u16 = 0x15;
+/// BPF_RET | BPF_K
+const RETURN: u16 = 0x06;
+/// Where a TCP header has its flags (RFC 9293 §3.1).
+const TCP_FLAGS: u32 = 13;
+const SYN: u32 = 0x02;
+const ACK: u32 = 0x10;
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;

@@ -1,5 +1,6 @@
 //! Start, serve, stop: binds the listeners, starts one thread a worker, and waits for the end.
 
+mod admin_thread;
 mod answer;
 mod connection;
 mod http2;
@@ -8,7 +9,9 @@ mod listener;
 mod panics;
 mod reload;
 mod shutdown;
+mod supervisor;
 mod tunnel;
+mod watch_files;
 mod worker;
 
 use std::io;
@@ -24,18 +27,21 @@ use tokio::sync::watch;
 pub use listener::BindError;
 pub use reload::ReloadError;
 pub use shutdown::{Signals, until_signalled};
+pub use supervisor::Supervisor;
+pub use watch_files::Following;
 
 pub use crate::admin::ReloadReport;
 
-use crate::admin::{self, Facts};
+use crate::admin::Facts;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
 use crate::observe::{LogSink, Metrics, Reading};
 use crate::store;
-use listener::{Listeners, SocketFile};
-use reload::Reloads;
-use worker::Line;
+use admin_thread::AdminThread;
+use listener::Listening;
+use reload::{Control, Reloads};
+use watch_files::Watcher;
 
 /// Why a gateway cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -91,17 +97,13 @@ impl Shared {
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
-    addresses: Vec<SocketAddr>,
-    files: Vec<SocketFile>,
-    admin: Option<SocketAddr>,
     phase: watch::Sender<Phase>,
     workers: Vec<JoinHandle<()>>,
-    /// How to reach each worker.
-    lines: Vec<Line>,
-    /// Tells health until the workers have ended.
-    health: Option<JoinHandle<()>>,
     metrics: Vec<Arc<Metrics>>,
     shared: Arc<Shared>,
+    control: Arc<Control>,
+    /// Looks for changes of the configuration, where that is wanted.
+    watcher: Option<Watcher>,
 }
 
 /// The numbers of a gateway, over all its workers.
@@ -135,9 +137,13 @@ pub fn start(
     // First, so that a second gateway on one folder is told before it takes a port.
     let store = store::open(&settings.store, &clock)?;
     let max_connections = limits::connections(settings.server.max_connections);
-    let listeners = Listeners::bind(&settings.server)?;
-    let admin =
-        settings.admin.as_ref().map(|admin| listener::bind_admin(admin.listen)).transpose()?;
+    let workers = settings.server.workers;
+    let mut listening = Listening::default();
+    let change = listening.plan(&settings.server.listen, workers)?;
+    let admin = match &settings.admin {
+        Some(admin) => Some((admin.listen, listener::bind_admin(admin.listen)?)),
+        None => None,
+    };
     let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
     let open = Arc::<AtomicUsize>::default();
@@ -157,49 +163,43 @@ pub fn start(
         facts: Arc::new(facts),
         log,
     });
-    let addresses = listeners.addresses();
-    let (sets, files) = listeners.split(generation.settings().server.workers)?;
     let mut running = Running {
-        addresses,
-        files,
-        admin: admin.as_ref().and_then(|listener| listener.local_addr().ok()),
         phase,
         workers: Vec::new(),
-        health: None,
         metrics: Vec::new(),
-        lines: Vec::new(),
+        control: Arc::new(Control::new(&shared)),
+        watcher: None,
         shared: Arc::clone(&shared),
     };
-    for (number, sockets) in sets.into_iter().enumerate() {
+    let mut lines = Vec::new();
+    let moves = listening.carry_out(change, workers).unwrap_or_default();
+    for (number, moves) in moves.into_iter().enumerate() {
         let metrics = Arc::<Metrics>::default();
         running.metrics.push(Arc::clone(&metrics));
         shared.facts.add_worker(Arc::clone(&metrics));
-        let (worker, line) = worker::start(number, sockets, &shared, metrics)?;
+        let (worker, line) = worker::start(number, moves.opened, &shared, metrics)?;
         running.workers.push(worker);
-        running.lines.push(line);
+        lines.push(line);
     }
-    if let Some(listener) = admin {
-        let mut phase = shared.phase.clone();
-        let over = async move {
-            let _ = phase.wait_for(|phase| *phase == Phase::Ending).await; // or nobody is left to tell of
-        };
-        let facts = Arc::clone(&shared.facts);
-        running.health = Some(admin::start(listener, facts, over).map_err(StartError::Worker)?);
-    }
+    let admin = match admin {
+        Some((listen, listener)) => Some(AdminThread::start(listen, listener, &shared)?),
+        None => None,
+    };
+    running.control.begin(lines, listening, admin);
     Ok(running)
 }
 
 impl Running {
     /// The TCP addresses that are listened on, ports filled in.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.control.addresses()
     }
 
     /// Where health is told.
     #[must_use]
-    pub const fn admin_address(&self) -> Option<SocketAddr> {
-        self.admin
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.control.admin_address()
     }
 
     /// The numbers so far.
@@ -234,8 +234,7 @@ impl Running {
     /// `drain_timeout` to finish.
     pub fn drain(&self) {
         self.shared.facts.draining.store(true, Ordering::Relaxed);
-        // before the sockets close: whoever finds a file finds somebody who answers
-        self.files.iter().for_each(SocketFile::remove);
+        self.control.end();
         self.advance(Phase::Draining);
     }
 
@@ -273,8 +272,9 @@ impl Running {
             let _ = worker.join(); // a worker that panicked has said so in the log
         }
         self.advance(Phase::Ending);
-        if let Some(health) = self.health.take() {
-            let _ = health.join();
+        drop(self.watcher.take());
+        if let Some(admin) = self.control.take_admin() {
+            admin.join();
         }
         self.totals()
     }
@@ -282,6 +282,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        drop(self.watcher.take());
         self.end();
     }
 }

@@ -3,16 +3,21 @@
 //! Invariant: a request is served by one configuration from its head to its end, and one that begins after a reload was
 //! acknowledged is served by the new one. A configuration with a fault changes nothing.
 
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Running, limits};
+use super::admin_thread::AdminThread;
+use super::listener::{self, BindError, Listening};
+use super::worker::Line;
+use super::{Phase, Running, Shared, StartError, limits};
 use crate::admin::{ReloadReport, Reloaded};
 use crate::clock::Clock;
-use crate::config::Settings;
-use crate::gateway::SetupError;
-use std::sync::atomic::Ordering;
+use crate::config::{Fault, Settings};
+use crate::gateway::{Generation, SetupError};
 
 /// Why a configuration is not applied.
 #[derive(Debug, thiserror::Error)]
@@ -20,12 +25,20 @@ pub enum ReloadError {
     /// What it needs cannot be set up.
     #[error(transparent)]
     Setup(#[from] SetupError),
+    /// It listens where it cannot listen.
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// Something that only a restart can change.
-    #[error("{what} cannot be changed while the gateway runs; restart it")]
+    #[error(
+        "`{key}` cannot be changed while the gateway runs; restart it, or take the change back"
+    )]
     Restart {
         /// The key.
-        what: &'static str,
+        key: &'static str,
     },
+    /// The gateway is about to end.
+    #[error("the gateway is draining: its configuration stays as it is")]
+    Draining,
     /// A worker does not take it: it has ended, or hangs.
     #[error("only {applied} of {workers} workers have taken the configuration")]
     Workers {
@@ -40,19 +53,38 @@ pub enum ReloadError {
 #[derive(Debug)]
 pub(super) struct Reloads {
     state: Arc<Mutex<Reloaded>>,
-    /// One at a time.
+}
+
+/// What changes a gateway that serves.
+#[derive(Debug)]
+pub(super) struct Control {
+    shared: Arc<Shared>,
+    /// One reload at a time.
     turn: Mutex<()>,
+    places: Mutex<Places>,
+}
+
+/// Where the gateway is to be found, and how its workers are.
+#[derive(Debug, Default)]
+struct Places {
+    lines: Vec<Line>,
+    listening: Listening,
+    admin: Option<AdminThread>,
 }
 
 impl Reloads {
     pub(super) fn new(clock: &Clock) -> Self {
         let state = Reloaded { loaded_at: clock.unix_seconds(), ..Reloaded::default() };
-        Self { state: Arc::new(Mutex::new(state)), turn: Mutex::new(()) }
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     /// What there is to tell.
     pub(super) fn state(&self) -> Reloaded {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reloaded> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// For whoever tells of it.
@@ -61,7 +93,7 @@ impl Reloads {
     }
 
     fn note(&self, at: u64, generation: u64, faults: Vec<String>) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         let ok = faults.is_empty();
         if ok {
             state.ok += 1;
@@ -78,32 +110,9 @@ impl Running {
     /// end by what they began with. Connections stay open. Blocks until every worker has followed.
     ///
     /// # Errors
-    /// [`ReloadError`]; nothing has changed then, unless it says otherwise.
+    /// [`ReloadError`]; nothing has changed then, unless it is [`ReloadError::Workers`].
     pub fn reload(&self, settings: Settings) -> Result<(), ReloadError> {
-        let _turn = self.shared.reloads.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = self.apply(settings);
-        let now = self.shared.clock.unix_seconds();
-        let generation = self.shared.generation.load().number();
-        match &outcome {
-            Ok(()) => {
-                self.shared.reloads.note(now, generation, Vec::new());
-                tracing::info!(generation, "configuration applied");
-            }
-            Err(fault) => {
-                self.shared.reloads.note(now, generation, vec![fault.to_string()]);
-                tracing::error!(generation, error = %fault, "configuration not applied");
-            }
-        }
-        outcome
-    }
-
-    /// Notes that a configuration has faults; nothing else changes.
-    pub fn reload_failed(&self, faults: Vec<String>) {
-        let generation = self.shared.generation.load().number();
-        for fault in &faults {
-            tracing::error!(generation, error = fault, "configuration not applied");
-        }
-        self.shared.reloads.note(self.shared.clock.unix_seconds(), generation, faults);
+        self.control.reload(settings, &[])
     }
 
     /// How the last reload went; none if there was none.
@@ -111,33 +120,152 @@ impl Running {
     pub fn last_reload(&self) -> Option<ReloadReport> {
         self.shared.reloads.state().last
     }
+}
 
-    fn apply(&self, settings: Settings) -> Result<(), ReloadError> {
+impl Control {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), turn: Mutex::default(), places: Mutex::default() }
+    }
+
+    /// Takes over what was started.
+    pub(super) fn begin(&self, lines: Vec<Line>, listening: Listening, admin: Option<AdminThread>) {
+        *self.places() = Places { lines, listening, admin };
+    }
+
+    /// As [`Running::reload`]; `warnings` are what its judging has brought up.
+    pub(super) fn reload(&self, settings: Settings, warnings: &[Fault]) -> Result<(), ReloadError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let workers = settings.server.workers;
+        let outcome = self.apply(settings);
+        match &outcome {
+            Ok(generation) => {
+                let mut warnings: Vec<String> = warnings.iter().map(line).collect();
+                let running = self.places().lines.len();
+                if workers != running {
+                    warnings.push(format!(
+                        "`server.workers` is {workers} now and stays {running} until the gateway is restarted"
+                    ));
+                }
+                self.note_warnings(warnings);
+                self.note(Vec::new());
+                tracing::info!(generation = generation.number(), "configuration applied");
+            }
+            Err(fault) => self.failed(vec![fault.to_string()]),
+        }
+        outcome.map(|_| ())
+    }
+
+    /// Notes what the start was by.
+    pub(super) fn describe(&self, file: Option<PathBuf>, warnings: &[Fault]) {
+        let mut state = self.shared.reloads.lock();
+        state.file = file;
+        state.warnings = warnings.iter().map(line).collect();
+    }
+
+    /// Says that a configuration is not applied, and why.
+    pub(super) fn failed(&self, faults: Vec<String>) {
+        let generation = self.shared.generation.load().number();
+        for fault in &faults {
+            tracing::error!(generation, fault, "configuration not applied");
+        }
+        self.note(faults);
+    }
+
+    /// Tells, and keeps, what should be known of the configuration in force.
+    fn note_warnings(&self, warnings: Vec<String>) {
+        for warning in &warnings {
+            tracing::warn!(warning, "configuration");
+        }
+        self.shared.reloads.lock().warnings = warnings;
+    }
+
+    fn note(&self, faults: Vec<String>) {
+        let at = self.shared.clock.unix_seconds();
+        self.shared.reloads.note(at, self.shared.generation.load().number(), faults);
+    }
+
+    fn apply(&self, settings: Settings) -> Result<Arc<Generation>, ReloadError> {
         let current = self.shared.generation.load_full();
         if settings.store != current.settings().store {
-            return Err(ReloadError::Restart { what: "store.url" });
+            return Err(ReloadError::Restart { key: "store.url" });
+        }
+        if *self.shared.phase.borrow() != Phase::Serving {
+            return Err(ReloadError::Draining);
         }
         let max_connections = limits::connections(settings.server.max_connections);
+        let admin = settings.admin.as_ref().map(|admin| admin.listen);
         let next = current.next(settings)?;
-        // from here on nothing fails but a worker that is broken
-        self.shared.max_connections.store(max_connections, Ordering::Relaxed);
-        self.shared.generation.store(Arc::clone(&next));
-        let (done, taken) = channel();
-        for line in &self.lines {
-            line.send(Arc::clone(&next), done.clone());
-        }
-        drop(done);
-        let (mut applied, workers) = (0, self.lines.len());
+        let followed = {
+            let mut places = self.places();
+            let Places { lines, listening, admin: old_admin } = &mut *places;
+            let change = listening.plan(&next.settings().server.listen, lines.len())?;
+            let stays = old_admin.as_ref().map(|admin| admin.listen) == admin;
+            let new_admin = match admin.filter(|_| !stays) {
+                Some(listen) => Some((listen, listener::bind_admin(listen)?)),
+                None => None,
+            };
+            // from here on nothing fails
+            let Some(moves) = listening.carry_out(change, lines.len()) else {
+                return Err(ReloadError::Draining);
+            };
+            self.shared.max_connections.store(max_connections, Ordering::Relaxed);
+            self.shared.generation.store(Arc::clone(&next));
+            let (done, followed) = channel();
+            for (line, moves) in lines.iter().zip(moves) {
+                line.send(Arc::clone(&next), moves, done.clone());
+            }
+            if !stays {
+                *old_admin = new_admin.and_then(|(listen, listener)| {
+                    let started = AdminThread::start(listen, listener, &self.shared);
+                    started.inspect_err(no_admin).ok()
+                });
+            }
+            followed
+        };
+        let (mut applied, workers) = (0, self.places().lines.len());
         while applied < workers {
-            match taken.recv_timeout(PATIENCE) {
+            match followed.recv_timeout(PATIENCE) {
                 Ok(()) => applied += 1,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     return Err(ReloadError::Workers { applied, workers });
                 }
             }
         }
-        Ok(())
+        Ok(next)
     }
+
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.places().listening.addresses()
+    }
+
+    pub(super) fn admin_address(&self) -> Option<SocketAddr> {
+        self.places().admin.as_ref()?.address
+    }
+
+    /// Nobody shall find the gateway any more.
+    pub(super) fn end(&self) {
+        self.places().listening.end();
+    }
+
+    /// The admin listener, to wait for.
+    pub(super) fn take_admin(&self) -> Option<AdminThread> {
+        self.places().admin.take()
+    }
+
+    fn places(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The system has no thread for it: what there is of it is the log.
+fn no_admin(fault: &StartError) {
+    tracing::error!(error = %fault, "the admin listener cannot be started");
+}
+
+/// A fault in one line.
+pub(super) fn line(fault: &Fault) -> String {
+    let place = fault.place().map(|place| format!("{place}: ")).unwrap_or_default();
+    format!("{place}{}; {}", fault.reason(), fault.mend())
 }
 
 /// How long a worker may take to follow.

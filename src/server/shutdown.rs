@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Running, Totals};
+use super::{Running, Supervisor, Totals};
 
 /// The signals that end a gateway, listened for.
 #[derive(Debug)]
@@ -14,8 +14,9 @@ pub struct Signals {
     runtime: Runtime,
     terminate: Signal,
     interrupt: Signal,
-    /// A closed terminal must not kill what runs as a service; a reload will listen here.
+    /// Asks for a reload. Where there is nothing to reload, a closed terminal must not end what runs as a service.
     hang_up: Signal,
+    supervisor: Supervisor,
 }
 
 impl Signals {
@@ -33,24 +34,29 @@ impl Signals {
                 signal(SignalKind::hangup())?,
             )
         };
-        Ok(Self { runtime, terminate, interrupt, hang_up })
+        let supervisor = Supervisor::of_process();
+        Ok(Self { runtime, terminate, interrupt, hang_up, supervisor })
     }
 }
 
-/// Serves until SIGTERM or SIGINT, drains, and yields the numbers. A second signal, or the end of
+/// Serves until SIGTERM or SIGINT, drains, and yields the numbers. SIGHUP has the configuration read again. A second signal, or the end of
 /// `drain_timeout`, cuts what is left.
 pub fn until_signalled(running: Running, signals: Signals) -> Totals {
-    let Signals { runtime, mut terminate, mut interrupt, mut hang_up } = signals;
+    let Signals { runtime, mut terminate, mut interrupt, mut hang_up, supervisor } = signals;
+    supervisor.ready();
     runtime.block_on(async {
         loop {
             tokio::select! {
                 _ = terminate.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = hang_up.recv() => {}
+                _ = hang_up.recv() => if !running.ask_reload() {
+                    tracing::info!("nothing to reload: this gateway has no configuration of its own");
+                }
             }
         }
         let limit = running.drain_timeout();
         tracing::info!(open_connections = running.open_connections(), drain_timeout = ?limit, "draining");
+        supervisor.stopping();
         running.drain();
         let drained = async {
             while !running.has_ended() {

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use slab::Slab;
 use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc;
 
-use super::listener::{Listener, StdListener};
+use super::listener::{Listener, Moves, StdListener};
 use super::{Phase, Shared, StartError, connection};
 use crate::clock::Clock;
 use crate::config::Server;
@@ -54,23 +54,39 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Line(mpsc::Sender<Update>);
 
+/// Things by their numbers.
+type Numbered<T> = Vec<(u64, T)>;
+
 /// A configuration to follow, and where to say that it is done.
 struct Update {
     generation: Arc<Generation>,
+    moves: Moves,
     done: std::sync::mpsc::Sender<()>,
+}
+
+/// A socket that connections are taken from.
+struct Standing {
+    number: u64,
+    listener: Rc<Listener>,
+    accepting: tokio::task::JoinHandle<()>,
 }
 
 impl Line {
     /// Has the worker serve by `generation`. One that is not there any more drops `done`.
-    pub(super) fn send(&self, generation: Arc<Generation>, done: std::sync::mpsc::Sender<()>) {
-        let _ = self.0.try_send(Update { generation, done });
+    pub(super) fn send(
+        &self,
+        generation: Arc<Generation>,
+        moves: Moves,
+        done: std::sync::mpsc::Sender<()>,
+    ) {
+        let _ = self.0.try_send(Update { generation, moves, done });
     }
 }
 
 /// Starts the thread.
 pub(super) fn start(
     number: usize,
-    sockets: Vec<StdListener>,
+    sockets: Numbered<StdListener>,
     shared: &Arc<Shared>,
     metrics: Arc<Metrics>,
 ) -> Result<(JoinHandle<()>, Line), StartError> {
@@ -112,12 +128,15 @@ pub(super) fn start(
 }
 
 fn prepare(
-    sockets: Vec<StdListener>,
+    sockets: Numbered<StdListener>,
     shared: &Arc<Shared>,
     metrics: Arc<Metrics>,
     seed: u64,
-) -> Result<(Rc<Worker>, Vec<Listener>), StartError> {
-    let listeners = sockets.into_iter().map(Listener::new).collect::<io::Result<Vec<_>>>();
+) -> Result<(Rc<Worker>, Numbered<Listener>), StartError> {
+    let listeners = sockets
+        .into_iter()
+        .map(|(number, socket)| Ok((number, Listener::new(socket)?)))
+        .collect::<io::Result<Vec<_>>>();
     let listeners = listeners.map_err(StartError::Worker)?;
     let gateway = Gateway::new(shared.generation.load_full(), seed);
     let log = AccessLog::new(
@@ -142,21 +161,19 @@ fn prepare(
 
 async fn serve(
     worker: Rc<Worker>,
-    listeners: Vec<Listener>,
+    listeners: Numbered<Listener>,
     shared: Arc<Shared>,
     mut updates: mpsc::Receiver<Update>,
 ) {
-    let mut listeners: Vec<Rc<Listener>> = listeners.into_iter().map(Rc::new).collect();
-    let accepting: Vec<_> = listeners
-        .iter()
-        .map(|listener| {
-            let (listener, worker) = (Rc::clone(listener), Rc::clone(&worker));
-            tokio::task::spawn_local(accept(listener, worker, Arc::clone(&shared)))
-        })
+    let mut standing: Vec<Standing> = listeners
+        .into_iter()
+        .map(|(number, listener)| Standing::new(number, listener, &worker, &shared))
         .collect();
     let mut phase = shared.phase.clone();
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // from then on nobody is let in
+    let mut closing: Option<Instant> = None;
     loop {
         tokio::select! {
             _ = tick.tick() => {
@@ -166,29 +183,32 @@ async fn serve(
             }
             Some(update) = updates.recv() => {
                 worker.follow(update.generation);
+                change(&mut standing, update.moves, &worker, &shared).await;
                 let _ = update.done.send(()); // whoever sent it may have lost patience
             }
             changed = phase.changed() => {
                 let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending };
                 if now >= Phase::Draining && !worker.draining.replace(true) {
-                    accepting.iter().for_each(tokio::task::JoinHandle::abort);
-                    tokio::task::yield_now().await; // the runtime hears of what has come by now
-                    for listener in listeners.drain(..) {
-                        accept_rest(&listener, &worker, &shared).await;
-                    }
+                    standing.iter().for_each(Standing::turn_away);
+                    closing = Some(worker.clock.monotonic() + LAST_HANDSHAKES);
                     worker.wake_all();
                 }
                 if now == Phase::Ending {
+                    close(std::mem::take(&mut standing), &worker, &shared).await;
                     worker.ending.set(true);
                     worker.wake_all();
                     break;
                 }
             }
         }
-        if worker.draining.get() && worker.wakers.borrow().is_empty() {
-            break;
-        }
         if worker.draining.get() {
+            if closing.is_some_and(|moment| worker.clock.monotonic() >= moment) {
+                closing = None;
+                close(std::mem::take(&mut standing), &worker, &shared).await;
+            }
+            if closing.is_none() && worker.wakers.borrow().is_empty() {
+                break;
+            }
             tick.reset_after(DRAIN_TICK);
         }
     }
@@ -200,6 +220,53 @@ async fn serve(
         tokio::task::yield_now().await;
     }
     worker.log.flush();
+}
+
+/// Listens where it is to be listened, and no longer where not.
+async fn change(
+    standing: &mut Vec<Standing>,
+    moves: Moves,
+    worker: &Rc<Worker>,
+    shared: &Arc<Shared>,
+) {
+    for (number, socket) in moves.opened {
+        match Listener::new(socket) {
+            Ok(listener) => standing.push(Standing::new(number, listener, worker, shared)),
+            // the other workers listen there
+            Err(fault) => tracing::error!(error = %fault, "a worker cannot use a listening socket"),
+        }
+    }
+    let (gone, kept) = std::mem::take(standing)
+        .into_iter()
+        .partition(|standing| moves.closed.contains(&standing.number));
+    *standing = kept;
+    close(gone, worker, shared).await;
+}
+
+/// Stops listening; whoever has been let in by the system is let in by us.
+async fn close(gone: Vec<Standing>, worker: &Rc<Worker>, shared: &Arc<Shared>) {
+    if gone.is_empty() {
+        return;
+    }
+    gone.iter().for_each(|standing| standing.accepting.abort());
+    tokio::task::yield_now().await; // the runtime hears of what has come by now
+    for standing in gone {
+        accept_rest(&standing.listener, worker, shared).await;
+    }
+}
+
+impl Standing {
+    fn new(number: u64, listener: Listener, worker: &Rc<Worker>, shared: &Arc<Shared>) -> Self {
+        let listener = Rc::new(listener);
+        let task = accept(Rc::clone(&listener), Rc::clone(worker), Arc::clone(shared));
+        Self { number, listener, accepting: tokio::task::spawn_local(task) }
+    }
+
+    fn turn_away(&self) {
+        if let Err(fault) = self.listener.turn_away() {
+            tracing::debug!(error = %fault, "connections that come while a listener closes may be reset");
+        }
+    }
 }
 
 /// Takes connections, one after the other, as long as there is room.
@@ -345,6 +412,8 @@ const HTTP_DATE: usize = 29;
 const TICK: Duration = Duration::from_millis(200);
 /// The same while draining, when the end is waited for.
 const DRAIN_TICK: Duration = Duration::from_millis(10);
+/// How long connections that were being agreed on when draining began may take to be there.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(250);
 /// First pause when no connection can be accepted; doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// Longest such pause.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use super::{Answer, Client, PATIENCE, scratch_file};
 /// A running `tollgate`. It is killed when this is dropped.
 pub struct Process {
     child: Child,
+    /// Its configuration.
+    pub file: PathBuf,
     pub address: SocketAddr,
     pub admin: Option<SocketAddr>,
     log: Arc<Log>,
@@ -40,24 +43,72 @@ pub struct Failed {
 impl Process {
     /// Starts it with this `gateway.toml` and waits until it listens.
     pub fn start(toml: &str) -> Self {
-        Self::spawn(command(toml, ""))
+        Self::spawn(&scratch_file("gateway.toml", toml), "")
     }
 
     /// The same with `ulimit` options: `-n 256`.
     pub fn limited(toml: &str, ulimit: &str) -> Self {
-        Self::spawn(command(toml, ulimit))
+        Self::spawn(&scratch_file("gateway.toml", toml), ulimit)
+    }
+
+    /// Starts it with the configuration that is there.
+    pub fn start_with(file: &Path) -> Self {
+        Self::spawn(file, "")
+    }
+
+    /// Changes its configuration as editors do, and asks it to look.
+    pub fn reload(&self, toml: &str) {
+        self.write(toml);
+        self.signal(Signal::HUP);
+    }
+
+    /// Changes its configuration, and waits until it serves by it.
+    pub fn apply(&self, toml: &str) {
+        let before = self.count("configuration applied");
+        self.reload(toml);
+        self.wait_for_lines("configuration applied", before + 1);
+    }
+
+    /// Changes its configuration to one with a fault, waits until that is told, and yields the log from then on.
+    pub fn fail_to_apply(&self, toml: &str) -> String {
+        let (before, length) = (self.count("configuration not applied"), self.log().len());
+        self.reload(toml);
+        self.wait_for_lines("configuration not applied", before + 1);
+        self.log().split_off(length)
+    }
+
+    /// Changes its configuration as editors do.
+    pub fn write(&self, toml: &str) {
+        let new = self.file.with_extension("new");
+        std::fs::write(&new, toml).unwrap();
+        std::fs::rename(new, &self.file).unwrap();
+    }
+
+    /// How many lines of the log say this.
+    pub fn count(&self, text: &str) -> usize {
+        self.log().lines().filter(|line| line.contains(text)).count()
+    }
+
+    pub fn wait_for_lines(&self, text: &str, count: usize) {
+        super::eventually(text, || self.count(text) >= count);
     }
 
     /// Starts it where it cannot start.
     pub fn fail(toml: &str) -> Failed {
-        let mut child = command(toml, "").stderr(Stdio::piped()).spawn().unwrap();
+        let file = scratch_file("gateway.toml", toml);
+        let mut child = command(&file, "").stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = String::new();
         let status = wait(&mut child, PATIENCE).expect("it should have ended");
         child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         Failed { code: status.code(), stderr }
     }
 
-    fn spawn(mut command: Command) -> Self {
+    fn spawn(file: &Path, ulimit: &str) -> Self {
+        Self::run(file, command(file, ulimit))
+    }
+
+    /// Runs `command`, which ends up as a `tollgate` with this configuration.
+    pub fn run(file: &Path, mut command: Command) -> Self {
         let mut child = command.spawn().unwrap();
         let log = Arc::new(Log::default());
         let (lines, noted) = (BufReader::new(child.stdout.take().unwrap()), Arc::clone(&log));
@@ -74,7 +125,13 @@ impl Process {
             noted.state.lock().unwrap().ended = true;
             noted.changed.notify_all();
         });
-        let mut process = Self { child, address: ([0, 0, 0, 0], 0).into(), admin: None, log };
+        let mut process = Self {
+            child,
+            file: file.to_owned(),
+            address: ([0, 0, 0, 0], 0).into(),
+            admin: None,
+            log,
+        };
         process.wait_for_log("listening");
         process.address = process.address_of("listening").unwrap();
         process
@@ -173,6 +230,15 @@ impl Process {
         self.child.try_wait().unwrap().is_some()
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How many file descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// A figure of `/proc/PID/status`, KiB.
     pub fn memory(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
@@ -199,8 +265,8 @@ impl Drop for Process {
     }
 }
 
-fn command(toml: &str, ulimit: &str) -> Command {
-    let file = scratch_file("gateway.toml", toml);
+/// The program with this configuration, its output to be read.
+pub fn command(file: &Path, ulimit: &str) -> Command {
     let program = env!("CARGO_BIN_EXE_tollgate");
     let mut command = if ulimit.is_empty() {
         Command::new(program)

@@ -55,8 +55,7 @@ export class Table {
     const head = build(["thead", { role: "rowgroup" }]);
     head.append(this.head);
     table.append(head, this.body);
-    // what is wider than the screen scrolls in here, by keyboard too
-    this.scroller = build(["div", { class: "scroller", role: "region", tabindex: "0", "aria-labelledby": labelledBy }]);
+    this.scroller = build(["div", { class: "scroller", role: "group", "aria-labelledby": labelledBy }]);
     this.scroller.append(table);
     this.empty = build(["p", { class: "empty" }, ...empty]);
     host.append(this.scroller, this.empty);
@@ -87,6 +86,9 @@ export class Table {
       attribute(this.head.children[at], "aria-sort", order);
     });
     this.place(this.inOrder(items).map((item) => this.row(item, now)));
+    // what is wider than its place scrolls in it, by keyboard too; what is not needs no stop
+    if (this.scroller.scrollWidth > this.scroller.clientWidth + 1) attribute(this.scroller, "tabindex", "0");
+    else this.scroller.removeAttribute("tabindex");
   }
 
   inOrder(items) {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use http::Method;
 
-use super::{Desk, clients, identity, rewrite};
+use super::{Desk, clients, cors, identity, rewrite};
 use crate::condition::{Condition, Word};
 use crate::config::excerpt::printable;
 use crate::config::fault::nearest;
@@ -105,12 +105,13 @@ fn route(
     }
     let path = raw.path.as_ref().and_then(|path| self::path(path, desk));
     let host = raw.host.as_ref().map(|host| self::host(host, desk));
-    let methods = raw.methods.as_ref().map(|methods| self::methods(&methods.value, desk));
+    let methods = raw.methods.as_ref().map(|methods| self::methods(&methods.value.0, desk));
     let own = demands(raw, path.as_ref(), names, desk);
     let identity = raw.identity.as_ref().map(|identity| route_identity(&identity.value, desk));
     let upstream = raw.upstream.as_ref().map(|name| upstream_of(name, names, desk));
     let rewrite = raw.rewrite.as_ref().map(|text| rewrite::rewrite(text, path.as_ref(), desk));
     let rate_limit = rate_limit(raw.rate_limit.as_ref(), desk);
+    let cors = cors::cors(raw.cors.as_ref(), desk);
     let policy = policy(raw, own?, access, desk);
     let path = path?;
     Some(Route {
@@ -135,6 +136,7 @@ fn route(
             None => None,
         },
         rate_limit: rate_limit?,
+        cors: cors?,
     })
 }
 
@@ -207,9 +209,10 @@ fn host(host: &At<Text>, desk: &mut Desk<'_>) -> Option<HostPattern> {
     }
 }
 
-fn methods(written: &OneOrMore<Text>, desk: &mut Desk<'_>) -> Option<Vec<Method>> {
+/// Methods, each once. Faults are reported.
+pub(super) fn methods(written: &[At<Text>], desk: &mut Desk<'_>) -> Option<Vec<Method>> {
     let mut methods: Vec<Method> = Vec::new();
-    for At { value: Text(text), place } in &written.0 {
+    for At { value: Text(text), place } in written {
         let upper = text.to_ascii_uppercase();
         let fault = match Method::from_bytes(text.as_bytes()) {
             Err(_) => Some((

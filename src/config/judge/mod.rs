@@ -3,6 +3,7 @@
 mod access;
 mod client_keys;
 mod clients;
+mod cors;
 mod endpoints;
 mod identity;
 mod issuers;
@@ -58,6 +59,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .and_then(|issuers| issuers::issuers(&issuers.value, raw.token.as_ref(), desk));
     let identity =
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let cors = cors::cors(raw.cors.as_ref(), desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -90,6 +92,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         access: access?,
         rate_limit: rate_limit?,
         routes: routes?,
+        cors: cors?,
         identity: identity?,
         store: store?,
         admin: match admin {

@@ -1,6 +1,5 @@
 //! Secrets as they are written: in the configuration or in a file beside it; and those that are none.
 
-use std::io::Read;
 use std::path::Path;
 
 use super::Desk;
@@ -95,11 +94,10 @@ pub(super) fn read_file(
 ) -> Option<Secret<Vec<u8>>> {
     let path = desk.folder.join(path);
     let shown = printable(&path.display().to_string());
-    let read = std::fs::File::open(&path).and_then(|file| {
-        let mut bytes = Vec::new();
-        file.take(most + 1).read_to_end(&mut bytes)?;
-        Ok(Secret::new(bytes))
-    });
+    let read = desk
+        .report
+        .read_file(&path, most)
+        .map(|mut bytes| Secret::new(std::mem::take(&mut *bytes)));
     match read {
         Ok(bytes) if u64::try_from(bytes.expose().len()).is_ok_and(|length| length <= most) => {
             Some(bytes)

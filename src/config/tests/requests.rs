@@ -37,3 +37,48 @@ fn a_limit_that_says_nothing_or_too_much_is_told_with_the_mend() {
     assert!(told("{ request = 1 }").contains("did you mean `requests`?"));
     assert_eq!(reasons(with("[access]\nrate_limit = 5")).len(), 1);
 }
+
+#[test]
+fn origins_are_written_as_browsers_send_them() {
+    let told = |cors: &str| faults(with(&format!("[cors]\n{cors}")));
+    for (origin, mend) in [
+        ("app.example.com", "write scheme, host and port"),
+        ("https://app.example.com/", "an origin has no path: write https://app.example.com"),
+        ("https://app.example.com/a?b", "an origin has no path: write https://app.example.com"),
+        ("https://App.Example.com", "browsers spell it https://app.example.com"),
+        ("https://app.example.com:443", "browsers spell it https://app.example.com"),
+        ("http://localhost:80", "browsers spell it http://localhost"),
+        ("https://*.example.com", "list each host"),
+        ("https://user@example.com", "write scheme, host and port"),
+        ("https://", "write scheme, host and port"),
+        ("1https://a", "write scheme, host and port"),
+    ] {
+        let text = told(&format!("origins = [\"{origin}\"]"));
+        assert!(text.contains("no page has the origin") && text.contains(mend), "{origin}: {text}");
+    }
+    for good in ["https://a.example", "http://localhost:3000", "https://[::1]:8443", "null", "*"] {
+        load_text(with(&format!("[cors]\norigins = \"{good}\"")), &[]).unwrap();
+    }
+    load_text(with("[cors]\norigins = [\"capacitor://localhost\", \"null\"]"), &[]).unwrap();
+}
+
+#[test]
+fn a_star_beside_credentials_or_others_is_a_fault() {
+    let told = |cors: &str| faults(with(&format!("[cors]\n{cors}")));
+    let text = told("origins = \"*\"\ncredentials = true");
+    assert!(text.contains("`*` together with `credentials`"), "{text}");
+    let text = told("origins = [\"*\", \"https://a\"]");
+    assert!(text.contains("`*` is every origin"), "{text}");
+    for list in ["methods", "headers", "expose"] {
+        let text = told(&format!("origins = \"https://a\"\ncredentials = true\n{list} = [\"*\"]"));
+        assert!(text.contains("stands for nothing where credentials are sent"), "{list}: {text}");
+    }
+    assert!(told("credentials = true").contains("no `origins`"));
+    assert!(told("origins = []").contains("at least one"));
+    let text = told("origins = \"https://a\"\nmethods = [\"get\"]");
+    assert!(text.contains("write \"GET\""), "{text}");
+    let text = told("origins = \"https://a\"\nheaders = [\"a b\"]");
+    assert!(text.contains("is no header name"), "{text}");
+    let text = faults(with("[[routes]]\npath = \"/a\"\ncors = { methods = [\"GET\"] }"));
+    assert!(text.contains("no `origins`"), "{text}");
+}

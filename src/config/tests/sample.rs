@@ -40,6 +40,7 @@ fn the_sample_file_names_every_key_there_is() {
             "introspection.",
             "routes.identity.",
             "rate_limit.",
+            "routes.cors.",
         ]
         .iter()
         .any(|list| path.contains(list))
@@ -66,7 +67,7 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 }
 
 /// For each key of the schema a value that is not its default.
-const CHANGES: [(&str, &str); 107] = [
+const CHANGES: &[(&str, &str)] = &[
     ("server.listen", "\"127.0.0.1:81\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
@@ -172,6 +173,18 @@ const CHANGES: [(&str, &str); 107] = [
     ("routes.0.rate_limit.window", "7"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
+    ("cors.origins", "\"https://b\""),
+    ("cors.methods", "[\"PUT\"]"),
+    ("cors.headers", "[\"b\"]"),
+    ("cors.expose", "[\"b\"]"),
+    ("cors.credentials", "true"),
+    ("cors.max_age", "11"),
+    ("routes.0.cors.origins", "\"https://b\""),
+    ("routes.0.cors.methods", "[\"PUT\"]"),
+    ("routes.0.cors.headers", "[\"b\"]"),
+    ("routes.0.cors.expose", "[\"b\"]"),
+    ("routes.0.cors.credentials", "true"),
+    ("routes.0.cors.max_age", "11"),
     ("store.url", "\"file:b\""),
     ("admin.listen", "\"127.0.0.1:82\""),
     ("log.format", "\"json\""),
