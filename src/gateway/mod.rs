@@ -4,6 +4,7 @@
 mod cors;
 mod explain;
 mod generation;
+mod grpc;
 mod limit;
 mod refusal;
 
@@ -11,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderValue, Method, StatusCode, header};
 
 pub use explain::{CheckSaid, Explanation, RuleSaid};
 pub use generation::{Generation, SetupError};
@@ -127,6 +128,7 @@ impl Gateway {
         );
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
+        record.is_grpc = grpc::is_call(&request.headers);
         record.client_address =
             origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
         record
@@ -182,7 +184,13 @@ impl Gateway {
                 "upstream failed"
             );
         }
-        refusal.response(record.request_id.as_str(), self.resource_metadata.as_deref())
+        let response =
+            refusal.response(record.request_id.as_str(), self.resource_metadata.as_deref());
+        if !record.is_grpc || response.status == StatusCode::OK {
+            return response;
+        }
+        record.meaning = Some(response.status);
+        grpc::tell(response, &refusal.to_string())
     }
 
     async fn answer(&self, request: Request, record: &mut Record) -> Result<Response, Refusal> {

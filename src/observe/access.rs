@@ -90,6 +90,10 @@ pub struct Record {
     pub client_id: Option<Rc<str>>,
     /// How a client of the token service proved itself, or tried to; empty where none did.
     pub client_authentication: &'static str,
+    /// Whether it is a gRPC call.
+    pub is_grpc: bool,
+    /// The status that a refusal of a gRPC call stands for: it is told by 200.
+    pub meaning: Option<StatusCode>,
     /// From sending the request to the head of the upstream's answer.
     pub upstream_time: Option<Duration>,
 }
@@ -110,6 +114,8 @@ impl Record {
             reason: "",
             client_id: None,
             client_authentication: "",
+            is_grpc: false,
+            meaning: None,
             upstream_time: None,
         }
     }
@@ -168,7 +174,9 @@ impl AccessLog {
     /// Closes a record: `bytes` of body left for the client; `whole` unless the answer was cut.
     pub fn end(&self, record: &Record, status: StatusCode, bytes: u64, whole: bool) {
         let took = self.clock.monotonic().saturating_duration_since(record.started);
-        self.meter.end(record, status, whole, took, || self.clock.unix_seconds());
+        self.meter.end(record, record.meaning.unwrap_or(status), whole, took, || {
+            self.clock.unix_seconds()
+        });
         let Some(form) = self.form.get() else { return };
         let mut block = self.block.borrow_mut();
         match form {

@@ -143,8 +143,11 @@ async fn answer(
     let (session, worker) = (&exchange.session, &exchange.session.worker);
     let status = response.status;
     let body = std::mem::take(&mut response.body);
-    let framing = Framing::by(&body, status, method, Version::HTTP_2);
-    let ends = response.tunnel.is_none() && matches!(framing, Framing::None | Framing::Length(0));
+    let framing = match &response.tunnel {
+        Some(_) => Framing::UntilClose,
+        None => Framing::by(&body, status, method, Version::HTTP_2),
+    };
+    let ends = matches!(framing, Framing::None | Framing::Length(0));
     let mut head = http::Response::new(());
     *head.status_mut() = status;
     *head.headers_mut() = fields(response.headers, framing, &body, &worker.http_date());
