@@ -9,9 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
 use serde_json::Map;
 
 use crate::config::{
-    AuthorizationHeader, Balance, Client, ClientSecret, Demands, Endpoints, Identity, Log, Methods,
-    Origin, OriginAddress, PathPattern, Policy, Protect, Route, SecretKind, Server, Settings,
-    StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
+    AuthorizationHeader, Balance, Client, ClientSecret, Demands, Ejection, Endpoints, Identity,
+    Log, Methods, Origin, OriginAddress, PathPattern, Policy, Protect, Route, SecretKind, Server,
+    Settings, StoreUrl, Token, TokenFormat, Upstream, UpstreamTls,
 };
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, SigningKey};
@@ -60,6 +60,16 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             idle_timeout: Duration::from_secs(60),
             preserve_host: true,
             retries: 1,
+            max_connections: None,
+            max_pending: 100,
+            health: None,
+            ejection: Ejection {
+                failures: Some(5),
+                duration: Duration::from_secs(10),
+                max_duration: Duration::from_secs(300),
+                max_percent: 50,
+            },
+            slow_return: Duration::from_secs(5),
             tls: UpstreamTls::default(),
         },
         upstreams: Vec::new(),

@@ -38,10 +38,10 @@ pub use schema::schema;
 pub use seen::SeenFile;
 pub use settings::{
     Admin, AuthorizationHeader, Balance, Client, ClientSecret, Cors, DEFAULT_UPSTREAM, Demands,
-    Endpoints, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log, MOST_ORIGINS,
-    Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource, Rewrite,
-    RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat, Upstream,
-    UpstreamTls,
+    Ejection, Endpoints, Health, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log,
+    MOST_ORIGINS, Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource,
+    Rewrite, RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat,
+    Upstream, UpstreamTls,
 };
 
 pub(crate) use amount::{parse_duration, show_duration};

@@ -91,10 +91,50 @@ section! {
         idle_timeout: Span<IdleTimeout> = "60s";
         /// Whether the upstream gets the Host header that the client sent, instead of the URL's host.
         preserve_host: bool = true;
-        /// How often a request that may be sent again is sent again.
+        /// How often a request that may be sent again is sent again, of several origins to another one; at most a fifth of all requests are.
         retries: Whole<Retries> = 1;
+        /// Most connections to one origin at once, over all workers; 0 means no limit.
+        max_connections: Whole<UpstreamConnections> = 0;
+        /// Most requests that wait for one of max_connections, for connect_timeout at most; further ones get 503 at once.
+        max_pending: Whole<Pending> = 100;
+        /// Asks each origin whether it is well, and sends nothing to one that is not. Off unless it has a path.
+        health: Health;
+        /// When an origin that fails is left out for a while, as long as there are others.
+        ejection: Ejection = ();
+        /// How long an origin that comes back takes to get its whole share of the requests again.
+        slow_return: Span<SlowReturn> = "5s";
         /// For https upstreams.
         tls: UpstreamTls;
+    }
+
+    /// How each origin is asked whether it is well.
+    Health {
+        /// What is asked for, with GET; a path in the origin's URL is not put before it. Required.
+        path: Text;
+        /// How often, give or take a tenth; one that is not well is asked twice a second.
+        interval: Span<HealthInterval> = "5s";
+        /// How long the answer may take.
+        timeout: Span<HealthTimeout> = "2s";
+        /// So many good answers in a row: it is well again.
+        healthy_after: Whole<InARow> = 2;
+        /// So many bad answers or none in a row: it is not well.
+        unhealthy_after: Whole<InARow> = 3;
+        /// Good answers: statuses and ranges of them, as in `200-299, 401`.
+        status: Text = "200-399";
+        /// Where fewer than this share of the origins are well, in percent, the check is taken for broken and all of them are used; 0: never.
+        panic_percent: Whole<Percent> = 0;
+    }
+
+    /// When an origin that fails is left out for a while.
+    Ejection {
+        /// After so many failures in a row: no connection, a reset, no answer in time, 502, 503 or 504; 0: never.
+        failures: Whole<Failures> = 5;
+        /// For how long at first; twice as long each time it does not come back well.
+        duration: Span<EjectionTime> = "10s";
+        /// For how long at most.
+        max_duration: Span<EjectionTime> = "5m";
+        /// Most of the origins that are left out at once, in percent, but one if there are two; never the last one.
+        max_percent: Whole<Percent> = 50;
     }
 
     /// How an https upstream is recognised.
@@ -457,6 +497,15 @@ limits! {
     Connections: 0, 10_000_000, "no system holds more; 0 means no limit of our own";
     Streams: 1, 1_000, "each of them may hold buffers and a connection to the upstream";
     Retries: 0, 3, "each retry is more load on an upstream that is in trouble already";
+    UpstreamConnections: 0, 1_000_000, "no system holds more; 0 means no limit";
+    Pending: 0, 1_000_000, "each request that waits holds its client's connection";
+    HealthInterval: 100, HOUR, "more often is load, and less often tells too late";
+    HealthTimeout: 10, MINUTE, "an origin that takes longer to say that it is well is not";
+    InARow: 1, 100, "more are waited for in vain";
+    Failures: 0, 10_000, "0 means that no origin is left out";
+    EjectionTime: 100, HOUR, "an origin that is well again would be left out for good";
+    Percent: 0, 100, "it is a share of the whole";
+    SlowReturn: 0, 10 * MINUTE, "the others bear the load meanwhile";
     HeaderTimeout: 10, 10 * MINUTE, "a client that never finishes a head would hold its connection for good";
     IdleTimeout: 10, DAY, "a forgotten connection would be held for good";
     DrainTimeout: 0, HOUR, "whoever stops the gateway waits for this";

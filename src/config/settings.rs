@@ -155,8 +155,50 @@ pub struct Upstream {
     pub preserve_host: bool,
     /// How often a request that may be sent again is sent again.
     pub retries: u32,
+    /// Most connections to one origin, over all workers; `None`: no limit.
+    pub max_connections: Option<usize>,
+    /// Most requests that wait for one of them.
+    pub max_pending: usize,
+    /// How origins are asked whether they are well; `None`: they are not.
+    pub health: Option<Health>,
+    /// When an origin that fails is left out.
+    pub ejection: Ejection,
+    /// How long an origin that comes back takes to its whole share.
+    pub slow_return: Duration,
     /// For `https` origins.
     pub tls: UpstreamTls,
+}
+
+/// `[upstream.health]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Health {
+    /// What is asked for; begins with a slash.
+    pub path: String,
+    /// How often.
+    pub interval: Duration,
+    /// How long the answer may take.
+    pub timeout: Duration,
+    /// Good answers in a row that mean that it is well again; at least one.
+    pub healthy_after: u32,
+    /// Bad ones in a row that mean that it is not; at least one.
+    pub unhealthy_after: u32,
+    /// Good statuses, from the first to the last of each range.
+    pub statuses: Vec<(u16, u16)>,
+    /// With fewer well ones, in percent, all are used.
+    pub panic_percent: u8,
+}
+
+/// `[upstream.ejection]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ejection {
+    /// Failures in a row; `None`: nothing is left out.
+    pub failures: Option<u32>,
+    /// For how long at first.
+    pub duration: Duration,
+    /// For how long at most; no less than `duration`.
+    pub max_duration: Duration,
+    /// Most of the origins at once, in percent.
+    pub max_percent: u8,
 }
 
 /// How requests are spread over several origins.

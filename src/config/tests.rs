@@ -7,6 +7,7 @@ mod requests;
 mod sample;
 mod secrets;
 mod tokens;
+mod upstreams;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

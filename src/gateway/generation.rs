@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::dial::TlsSetupError;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
 use crate::token::{self, TokenService};
-use crate::upstream::Origins;
+use crate::upstream::{Origins, OriginsError};
 
 /// A configuration, set up. Whatever can fail has been done: a worker that is told of it only builds.
 #[derive(Debug)]
@@ -29,9 +28,9 @@ pub struct Generation {
 /// Why a configuration that was judged cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// TLS towards the upstream cannot be set up.
+    /// The ways to the upstreams cannot be set up.
     #[error(transparent)]
-    Tls(#[from] TlsSetupError),
+    Origins(#[from] OriginsError),
     /// The token service cannot be set up.
     #[error(transparent)]
     Tokens(#[from] token::StartError),
@@ -51,7 +50,8 @@ impl Generation {
         clock: Clock,
     ) -> Result<Arc<Self>, SetupError> {
         let issuers = Issuers::start(&settings, &clock, None).map_err(SetupError::Issuers)?;
-        Self::build(settings, issuers, store, clock, None)
+        let origins = Origins::start(&settings, &clock, None)?;
+        Self::build(settings, issuers, origins, store, clock, None)
     }
 
     /// One that asks nobody and keeps nothing: to look at what `settings` would do.
@@ -60,7 +60,8 @@ impl Generation {
     /// [`SetupError`]
     pub fn offline(settings: Settings, clock: Clock) -> Result<Arc<Self>, SetupError> {
         let store = Arc::new(MemoryStore::new(clock.clone()));
-        Self::build(settings, Arc::default(), store, clock, None)
+        let origins = Origins::offline(&settings, &clock)?;
+        Self::build(settings, Arc::default(), origins, store, clock, None)
     }
 
     /// The one after this, with everything that stays what it was.
@@ -70,12 +71,15 @@ impl Generation {
     pub fn next(&self, settings: Settings) -> Result<Arc<Self>, SetupError> {
         let issuers = Issuers::start(&settings, &self.clock, Some(&self.issuers))
             .map_err(SetupError::Issuers)?;
-        Self::build(settings, issuers, Arc::clone(&self.store), self.clock.clone(), Some(self))
+        let origins = Origins::start(&settings, &self.clock, Some(&self.origins))?;
+        let (store, clock) = (Arc::clone(&self.store), self.clock.clone());
+        Self::build(settings, issuers, origins, store, clock, Some(self))
     }
 
     fn build(
         settings: Settings,
         issuers: Arc<Issuers>,
+        origins: Origins,
         store: Arc<dyn Store>,
         clock: Clock,
         previous: Option<&Self>,
@@ -86,7 +90,6 @@ impl Generation {
             clock.clone(),
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
-        let origins = Origins::new(&settings, previous.map(|previous| &previous.origins))?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),

@@ -172,6 +172,9 @@ impl Refusal {
                 if let Some(error) = failure.wire().2 {
                     headers.insert(PROXY_STATUS, text_value(&format!("tollgate; error={error}")));
                 }
+                if failure.is_passing() {
+                    headers.insert(header::RETRY_AFTER, RETRY);
+                }
             }
             Self::Head(_)
             | Self::HeadTimeout

@@ -4,10 +4,15 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::Failure;
+use super::budget::Budget;
+use super::exchange::Connection;
+use super::failure::Trouble;
+use super::gate::{Gate, Place};
 use super::pool::Pool;
-use super::state::{Group, OriginState, Tally};
+use super::state::{Group, OriginState, Standing, Tally, WHOLE_SHARE};
 use crate::clock::Clock;
 use crate::config::{Balance, Origin, Upstream};
 use crate::dial::Dialer;
@@ -18,9 +23,12 @@ pub(super) struct Cluster {
     ways: Vec<Rc<Way>>,
     settings: Arc<Upstream>,
     balance: Balance,
+    /// Whether somebody asks the origins if they are well.
+    is_checked: bool,
     /// Whose turn it is.
     turn: Cell<usize>,
     chance: Chance,
+    pub(super) budget: Budget,
     pub(super) timeout: Option<Duration>,
     pub(super) retries: u32,
     pub(super) preserve_host: bool,
@@ -34,13 +42,27 @@ pub(super) struct Way {
     pub(super) pool: Rc<Pool>,
     state: Arc<OriginState>,
     tally: Arc<Tally>,
-    /// Whether requests in flight are counted over all workers, because somebody looks at the number.
+    /// The limit on connections, where there is one.
+    pub(super) gate: Option<Arc<Gate>>,
+    group: Arc<Group>,
+    /// Whether requests in flight are counted over all workers, because somebody looks at the number, and failures are
+    /// counted in a row.
     counts_together: bool,
+}
+
+/// What a request got that had to wait.
+enum Waited {
+    Connection(Box<Connection>),
+    Place(Place),
 }
 
 /// A request on its way to an origin and back: counted as in flight until it is dropped.
 #[derive(Debug)]
-pub(super) struct Flight(Rc<Way>);
+pub(super) struct Flight {
+    way: Rc<Way>,
+    /// The origin failed it, whatever comes after.
+    is_failed: Cell<bool>,
+}
 
 /// Some of the origins of an upstream, by number.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +71,7 @@ pub(super) struct Some64(u64);
 impl Cluster {
     /// The ways to the origins of `group`. Idle connections are taken over from the one among `known` that has the
     /// same settings.
-    pub(super) fn new(group: &Group, known: &[Self], clock: &Clock, seed: u64) -> Self {
+    pub(super) fn new(group: &Arc<Group>, known: &[Self], clock: &Clock, seed: u64) -> Self {
         let settings = &group.settings;
         let unchanged = known.iter().find(|known| known.settings == *settings);
         let several = group.origins.len() > 1;
@@ -57,15 +79,20 @@ impl Cluster {
             group.origins.iter().zip(&group.tls).enumerate().map(|(number, (state, tls))| {
                 let (origin, tls) = (state.origin().clone(), tls.clone());
                 let before = unchanged.and_then(|known| known.ways.get(number));
+                let gate = group.gates.get(number).cloned().flatten();
                 Rc::new(Way {
                     number,
                     dialer: Dialer::new(origin, tls, settings.connect_timeout),
                     pool: match before {
                         Some(before) => Rc::clone(&before.pool),
-                        None => Rc::new(Pool::new(settings.idle_timeout, clock.clone())),
+                        None => {
+                            Rc::new(Pool::new(settings.idle_timeout, gate.clone(), clock.clone()))
+                        }
                     },
                     tally: state.join(),
                     state: Arc::clone(state),
+                    gate,
+                    group: Arc::clone(group),
                     counts_together: several,
                 })
             });
@@ -73,6 +100,8 @@ impl Cluster {
             ways: ways.collect(),
             settings: Arc::clone(settings),
             balance: settings.balance,
+            is_checked: settings.health.is_some(),
+            budget: Budget::new(clock.monotonic()),
             turn: Cell::new(usize::try_from(seed >> 32).unwrap_or_default()),
             chance: Chance::new(seed),
             timeout: settings.timeout,
@@ -81,12 +110,14 @@ impl Cluster {
         }
     }
 
-    /// The way that a request takes which has been in vain to those of `tried`; none where all have been.
-    pub(super) fn choose(&self, tried: Some64) -> Option<&Rc<Way>> {
+    /// The way that a request takes which has been in vain to those of `tried`; none where all have been, or none is
+    /// well.
+    pub(super) fn choose(&self, tried: Some64, now: Instant) -> Option<&Rc<Way>> {
         if let [only] = self.ways.as_slice() {
-            return Some(only).filter(|_| tried.is_empty());
+            let is_well = !self.is_checked || only.state.passes_checks() || self.is_panic(0);
+            return Some(only).filter(|_| tried.is_empty() && is_well);
         }
-        let open = self.all().without(tried);
+        let open = self.open(tried, now);
         let count = open.len();
         if count == 0 {
             return None;
@@ -115,6 +146,45 @@ impl Cluster {
             }
         };
         self.ways.get(number)
+    }
+
+    /// The origins that a request may go to now. Those that fail, or come back only just, are left to the last.
+    fn open(&self, tried: Some64, now: Instant) -> Some64 {
+        let (mut well, mut best, mut next) =
+            (Some64::default(), Some64::default(), Some64::default());
+        for way in &self.ways {
+            let (standing, share) = way.state.standing(self.settings.slow_return, now);
+            match standing {
+                Standing::Unhealthy => continue,
+                Standing::Ejected => {}
+                Standing::Returning | Standing::Healthy | Standing::Unknown => {
+                    next.add(way.number);
+                    let is_its_turn =
+                        share == WHOLE_SHARE || self.chance.next() % WHOLE_SHARE < share;
+                    if is_its_turn && !way.is_full() {
+                        best.add(way.number);
+                    }
+                }
+            }
+            well.add(way.number);
+        }
+        if self.is_panic(well.len()) {
+            return self.all().without(tried);
+        }
+        let tiers = [best, next, well].map(|tier| tier.without(tried));
+        tiers.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default()
+    }
+
+    /// Whether so few are well that the checks must be wrong.
+    fn is_panic(&self, well: usize) -> bool {
+        let health = self.settings.health.as_ref();
+        health
+            .is_some_and(|health| well * 100 < self.ways.len() * usize::from(health.panic_percent))
+    }
+
+    /// Whether there is an origin that is well and not among `tried`.
+    pub(super) fn has_another(&self, tried: Some64) -> bool {
+        self.ways.iter().any(|way| !tried.has(way.number) && way.state.passes_checks())
     }
 
     fn active(&self, number: usize) -> u64 {
@@ -152,6 +222,61 @@ impl Way {
         self.number
     }
 
+    /// Whether a request would have to wait for a connection.
+    fn is_full(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| gate.is_full()) && self.pool.len() == 0
+    }
+
+    /// The origin failed a request.
+    pub(super) fn failed(&self, trouble: Trouble, now: Instant) {
+        self.group.failed(self.number, trouble, now);
+    }
+
+    /// A connection: an idle one, or a new one where `is_fresh` is wanted or there is none.
+    pub(super) async fn connect(
+        &self,
+        is_fresh: bool,
+        replayable: bool,
+    ) -> Result<Box<Connection>, Failure> {
+        // whoever waits for a connection comes first
+        if !self.pool.is_expected()
+            && let Some(connection) = self.pool.take(!is_fresh, replayable).await
+        {
+            return Ok(connection);
+        }
+        let place = match &self.gate {
+            None => None,
+            Some(gate) => {
+                if is_fresh {
+                    self.pool.make_room();
+                }
+                match gate.try_take() {
+                    Some(place) => Some(place),
+                    // rare, so its state is not kept in every request's
+                    None => match Box::pin(self.wait(gate, replayable)).await? {
+                        Waited::Connection(connection) => return Ok(connection),
+                        Waited::Place(place) => Some(place),
+                    },
+                }
+            }
+        };
+        Ok(Connection::new(self.dialer.dial().await?, place))
+    }
+
+    /// Waits until a connection is free, or one more may be made.
+    async fn wait(&self, gate: &Gate, replayable: bool) -> Result<Waited, Failure> {
+        let _waiting = gate.wait().ok_or(Failure::Saturated)?;
+        let _here = self.pool.expect();
+        let soon = async {
+            tokio::select! {
+                place = gate.take() => place.map(Waited::Place),
+                connection = self.pool.next(replayable) => Some(Waited::Connection(connection)),
+            }
+        };
+        let limit = self.group.settings.connect_timeout;
+        tokio::time::timeout(limit, soon).await.ok().flatten().ok_or(Failure::Saturated)
+    }
+
     /// House-keeping.
     pub(super) fn tidy(&self) {
         self.pool.tidy();
@@ -172,21 +297,34 @@ impl Flight {
         if way.counts_together {
             way.state.active.fetch_add(1, Ordering::Relaxed);
         }
-        Self(Rc::clone(way))
+        Self { way: Rc::clone(way), is_failed: Cell::new(false) }
     }
 
     /// The way that it takes.
     pub(super) fn way(&self) -> &Way {
-        &self.0
+        &self.way
+    }
+
+    /// The origin failed it, once its answer had begun.
+    pub(super) fn failed(&self, trouble: Trouble, now: Instant) {
+        self.is_failed.set(true);
+        self.way.failed(trouble, now);
+    }
+
+    /// The origin answered it, to the end.
+    pub(super) fn succeeded(&self) {
+        if self.way.counts_together && !self.is_failed.get() {
+            self.way.group.succeeded(self.way.number);
+        }
     }
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        if self.0.counts_together {
-            self.0.state.active.fetch_sub(1, Ordering::Relaxed);
+        if self.way.counts_together {
+            self.way.state.active.fetch_sub(1, Ordering::Relaxed);
         } else {
-            self.0.tally.end();
+            self.way.tally.end();
         }
     }
 }

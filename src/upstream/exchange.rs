@@ -11,6 +11,8 @@ use http::{HeaderMap, HeaderName, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::cluster::Flight;
+use super::failure::Trouble;
+use super::gate::Place;
 use super::{Failure, after};
 use crate::clock::Clock;
 use crate::http1::wire::{queue_chunk, queue_last_chunk};
@@ -25,6 +27,8 @@ pub(super) struct Connection {
     wire: Wire,
     scanned: usize,
     deadline: Deadline,
+    /// Its place among those that the origin may have.
+    place: Option<Place>,
 }
 
 /// How long an upstream may take.
@@ -35,8 +39,9 @@ pub(super) struct Limits {
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Box<Self> {
-        Box::new(Self { wire: Wire::new(stream), scanned: 0, deadline: Deadline::default() })
+    pub(super) fn new(stream: Stream, place: Option<Place>) -> Box<Self> {
+        let (wire, deadline) = (Wire::new(stream), Deadline::default());
+        Box::new(Self { wire, scanned: 0, deadline, place })
     }
 
     /// Where the next head is written.
@@ -72,9 +77,9 @@ impl Connection {
         (length <= self.wire.input.len()).then(|| self.wire.input.split_to(length).freeze())
     }
 
-    /// The socket, and what has already come over it.
-    pub(super) fn into_tunnel(self) -> (Stream, Bytes) {
-        (self.wire.stream, self.wire.input.freeze())
+    /// The socket, what has already come over it, and its place.
+    pub(super) fn into_tunnel(self) -> (Stream, Bytes, Option<Place>) {
+        (self.wire.stream, self.wire.input.freeze(), self.place)
     }
 }
 
@@ -201,7 +206,7 @@ pub(super) async fn exchange(
         _ => connection.wire.widen(),
     }
     poll_fn(|cx| {
-        let Connection { wire, scanned, deadline } = &mut *connection;
+        let Connection { wire, scanned, deadline, place: _ } = &mut *connection;
         loop {
             let (mut progress, mut starved) = (0, false);
             if !upload.sent {
@@ -339,6 +344,7 @@ impl Download {
 
     /// Keeps the connection if both directions are through and nothing is left over.
     fn finish(&mut self) {
+        self.flight.succeeded();
         let reusable =
             self.keep_alive && self.upload.is_done() && !self.decoder.ends_with_connection();
         if let (Some(connection), true) = (self.connection.take(), reusable) {
@@ -391,6 +397,7 @@ impl HttpBody for Download {
                     match connection.wire.poll_fill(cx) {
                         Poll::Ready(Ok(0)) if this.decoder.ends_with_connection() => {
                             this.connection = None;
+                            this.flight.succeeded();
                             return Poll::Ready(None);
                         }
                         Poll::Ready(Ok(0) | Err(_)) => break BodyError::Cut,
@@ -412,6 +419,7 @@ impl HttpBody for Download {
             }
         };
         this.connection = None;
+        this.flight.failed(Trouble::Cut, this.clock.monotonic());
         Poll::Ready(Some(Err(fault)))
     }
 

@@ -12,6 +12,9 @@ pub enum Failure {
     /// No origin of the upstream can be used.
     #[error("no origin of the upstream is usable")]
     Unhealthy,
+    /// It has as many connections as it may have, and enough requests wait for one.
+    #[error("the upstream has as many connections as it may have")]
+    Saturated,
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -35,10 +38,103 @@ pub enum Failure {
     Body(BodyError),
 }
 
+/// What can be held against an origin: how it failed a request or a health check.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Trouble {
+    /// Its name does not resolve.
+    Name,
+    /// It took no connection.
+    Refused,
+    /// No TLS came about.
+    Tls,
+    /// No connection in time.
+    ConnectTimeout,
+    /// It closed before it answered.
+    Closed,
+    /// Its answer is not well-formed.
+    Malformed,
+    /// No answer in time.
+    Timeout,
+    /// It changed the protocol unasked.
+    Upgrade,
+    /// Its answer broke off.
+    Cut,
+    /// It says of itself that it, or what is behind it, cannot answer: 502, 503 or 504.
+    Gateway,
+    /// A health check was answered with another status.
+    CheckStatus,
+}
+
+impl Trouble {
+    const ALL: [Self; 11] = [
+        Self::Name,
+        Self::Refused,
+        Self::Tls,
+        Self::ConnectTimeout,
+        Self::Closed,
+        Self::Malformed,
+        Self::Timeout,
+        Self::Upgrade,
+        Self::Cut,
+        Self::Gateway,
+        Self::CheckStatus,
+    ];
+
+    /// Not 0.
+    pub(super) const fn number(self) -> u8 {
+        self as u8 + 1
+    }
+
+    pub(super) fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|trouble| trouble.number() == number)
+    }
+
+    /// Stable, for the log and the status document; the same as of the [`Failure`], where there is one.
+    pub(super) const fn code(self) -> &'static str {
+        match self {
+            Self::Name => "upstream_name",
+            Self::Refused => "upstream_refused",
+            Self::Tls => "upstream_tls",
+            Self::ConnectTimeout => "upstream_connect_timeout",
+            Self::Closed => "upstream_closed",
+            Self::Malformed => "upstream_malformed",
+            Self::Timeout => "upstream_timeout",
+            Self::Upgrade => "upstream_upgrade",
+            Self::Cut => "upstream_cut",
+            Self::Gateway => "upstream_status",
+            Self::CheckStatus => "check_status",
+        }
+    }
+}
+
 impl Failure {
     /// Whether the upstream closed without a byte of an answer.
     pub(super) const fn nothing_came(&self) -> bool {
         matches!(self, Self::Closed { partial: false })
+    }
+
+    /// What it says against the origin; nothing, where the fault is ours or the client's.
+    pub(super) const fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Dial(DialError::Name { .. }) => Some(Trouble::Name),
+            Self::Dial(DialError::Connect { .. }) => Some(Trouble::Refused),
+            Self::Dial(DialError::Tls { .. }) => Some(Trouble::Tls),
+            Self::Dial(DialError::Timeout { .. }) => Some(Trouble::ConnectTimeout),
+            Self::Closed { .. } => Some(Trouble::Closed),
+            Self::Malformed(_) => Some(Trouble::Malformed),
+            Self::Timeout => Some(Trouble::Timeout),
+            Self::UnaskedUpgrade => Some(Trouble::Upgrade),
+            Self::Unhealthy
+            | Self::Saturated
+            | Self::Dial(DialError::Exhausted { .. })
+            | Self::Body(_) => None,
+        }
+    }
+
+    /// Whether trying again a little later may help, and the client should be told so.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Unhealthy | Self::Saturated)
     }
 
     /// Status, stable code for the log, and `error` parameter of `Proxy-Status` (RFC 9209 §2.3).
@@ -49,6 +145,11 @@ impl Failure {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "upstream_unhealthy",
                 Some("destination_unavailable"),
+            ),
+            Self::Saturated => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_saturated",
+                Some("connection_limit_reached"),
             ),
             Self::Dial(DialError::Name { .. }) => {
                 (StatusCode::BAD_GATEWAY, "upstream_name", Some("dns_error"))

@@ -3,20 +3,23 @@
 //! Takes a [`Permitted`] and nothing else. A request is sent again only if nothing of it was sent, or no byte of an
 //! answer came and it is idempotent and still whole.
 
+mod budget;
 mod cluster;
 mod exchange;
 mod failure;
+mod gate;
 mod location;
 mod onward;
 mod pool;
 mod state;
+mod watch;
 
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use failure::Failure;
-pub use state::{OriginReport, OriginState, Origins};
+pub use state::{OriginReport, Origins, OriginsError, Standing};
 
 use crate::auth::{Passage, Permitted};
 use crate::clock::Clock;
@@ -24,8 +27,9 @@ use crate::config::Settings;
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
 use crate::message::{Body, Request, Response, Tunnel};
-use cluster::{Cluster, Flight, Some64};
+use cluster::{Cluster, Flight, Some64, Way};
 use exchange::{Connection, Download, Upload};
+use failure::Trouble;
 use onward::{Onward, Rights};
 
 /// One worker's ways to every upstream.
@@ -96,24 +100,24 @@ impl Upstreams {
             replay.is_some() && is_idempotent(&request.method) && request.upgrade.is_none();
         let (mut attempts, mut tried) = (0, Some64::default());
         let mut body = Some(body);
+        cluster.budget.pay_in();
         loop {
-            let way = cluster.choose(tried).ok_or(Failure::Unhealthy)?;
+            let now = if attempts == 0 { started } else { self.clock.monotonic() };
+            let way = cluster.choose(tried, now).ok_or(Failure::Unhealthy)?;
             let flight = Flight::begin(way);
             // a connection that failed says that the others of its age have, too: the next one is new
-            let mut connection = match way.pool.take(attempts == 0, replayable).await {
-                Some(connection) => connection,
-                None => match way.dialer.dial().await {
-                    Ok(stream) => Connection::new(stream),
-                    Err(fault) => {
-                        // nothing was sent: another origin may have it, whatever it asks for
-                        tried.add(way.number());
-                        if attempts < cluster.retries && cluster.choose(tried).is_some() {
-                            attempts += 1;
-                            continue;
-                        }
-                        return Err(fault.into());
+            let mut connection = match way.connect(attempts > 0, replayable).await {
+                Ok(connection) => connection,
+                Err(failure) => {
+                    // nothing was sent: another origin may have it, whatever it asks for
+                    self.note(way, &failure);
+                    tried.add(way.number());
+                    if !cluster.has_another(tried) || !self.may_send_again(cluster, attempts) {
+                        return Err(failure);
                     }
-                },
+                    attempts += 1;
+                    continue;
+                }
             };
             let whole = body.take().or_else(|| clone_whole(replay.as_ref())).unwrap_or_default();
             let mut upload = Upload::new(whole, request.expects_continue, &self.onward.reserved);
@@ -126,22 +130,39 @@ impl Upstreams {
                 Ok(head) => {
                     let took = self.clock.monotonic().saturating_duration_since(started);
                     let response =
-                        self.respond(head, connection, upload, flight, &passage, cluster)?;
+                        self.respond(head, connection, upload, flight, &passage, cluster);
+                    let response = response.inspect_err(|failure| self.note(way, failure))?;
                     return Ok(Forwarded { response, took });
                 }
-                Err(failure)
-                    if failure.nothing_came() && replayable && attempts < cluster.retries =>
-                {
+                Err(failure) => {
+                    self.note(way, &failure);
+                    if !failure.nothing_came()
+                        || !replayable
+                        || !self.may_send_again(cluster, attempts)
+                    {
+                        return Err(failure);
+                    }
                     attempts += 1;
                     let mut others = tried;
                     others.add(way.number());
-                    if cluster.choose(others).is_some() {
+                    if cluster.has_another(others) {
                         tried = others;
                     }
                 }
-                Err(failure) => return Err(failure),
             }
         }
+    }
+
+    /// Holds a failure against the origin, if it is the origin's.
+    fn note(&self, way: &Way, failure: &Failure) {
+        if let Some(trouble) = failure.trouble() {
+            way.failed(trouble, self.clock.monotonic());
+        }
+    }
+
+    /// Whether a request may be sent once more; if so, that is paid for.
+    fn may_send_again(&self, cluster: &Cluster, attempts: u32) -> bool {
+        attempts < cluster.retries && cluster.budget.spend(self.clock.monotonic())
     }
 
     /// The upstream that a request goes to.
@@ -180,6 +201,13 @@ impl Upstreams {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Self::upgraded(head, *connection, upload, request, flight);
         }
+        let says_it_failed = matches!(
+            head.status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        );
+        if says_it_failed {
+            flight.failed(Trouble::Gateway, self.clock.monotonic());
+        }
         let named = match head.headers.contains_key(header::CONNECTION) {
             true => connection_named(&head.headers),
             false => Vec::new(),
@@ -200,6 +228,7 @@ impl Upstreams {
                 if reusable {
                     flight.way().pool.put(connection);
                 }
+                flight.succeeded();
                 Body::from(whole)
             }
             None => Body::Stream(Box::pin(Download::new(
@@ -240,11 +269,13 @@ impl Upstreams {
         if !was_asked || !upload.is_done() {
             return Err(Failure::UnaskedUpgrade);
         }
-        let (stream, early) = connection.into_tunnel();
+        flight.succeeded();
+        let (stream, early, place) = connection.into_tunnel();
         let mut headers = head.headers;
         strip(&mut headers, &[]);
         let mut response = Response::new(head.status, headers, Body::Empty);
-        response.tunnel = Some(Tunnel { stream, early, protocol, held: Some(Box::new(flight)) });
+        response.tunnel =
+            Some(Tunnel { stream, early, protocol, held: Some(Box::new((flight, place))) });
         Ok(response)
     }
 }

@@ -5,6 +5,7 @@ mod client_keys;
 mod clients;
 mod cors;
 mod endpoints;
+mod health;
 mod identity;
 mod issuers;
 mod listeners;

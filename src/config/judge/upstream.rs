@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 
-use super::Desk;
 use super::secrets::read_file;
+use super::{Desk, health};
 use crate::config::address::LONGEST_SOCKET_PATH;
 use crate::config::excerpt::printable;
 use crate::config::fault::nearest;
@@ -148,7 +148,16 @@ fn one(raw: &raw::Upstream, name: &str, desk: &mut Desk<'_>) -> Option<Upstream>
         Some(table) => tls(&table.value, origins.as_deref(), desk),
         None => Some(UpstreamTls::default()),
     };
-    let balance = balance(raw, origins.as_ref().map_or(0, Vec::len), desk);
+    let count = origins.as_ref().map_or(0, Vec::len);
+    let balance = balance(raw, count, desk);
+    let health = raw.health.as_ref().map(|health| health::health(&health.value, desk));
+    let ejection = health::ejection(raw, count, desk);
+    let max_connections = usize::try_from(raw.max_connections.as_ref()?.value.0).ok()?;
+    if raw.given.has("max_pending") && max_connections == 0 {
+        let place = raw.max_pending.as_ref()?.place;
+        let reason = "`max_connections` is 0, so nothing waits and `max_pending` has no effect";
+        desk.report.warn(place, reason, "set max_connections, or leave `max_pending` out");
+    }
     let timeout = raw.timeout.as_ref()?.value.0;
     Some(Upstream {
         name: name.to_owned(),
@@ -159,6 +168,14 @@ fn one(raw: &raw::Upstream, name: &str, desk: &mut Desk<'_>) -> Option<Upstream>
         idle_timeout: raw.idle_timeout.as_ref()?.value.0,
         preserve_host: raw.preserve_host.as_ref()?.value,
         retries: u32::try_from(raw.retries.as_ref()?.value.0).ok()?,
+        max_connections: (max_connections != 0).then_some(max_connections),
+        max_pending: usize::try_from(raw.max_pending.as_ref()?.value.0).ok()?,
+        health: match health {
+            Some(health) => Some(health?),
+            None => None,
+        },
+        ejection: ejection?,
+        slow_return: raw.slow_return.as_ref()?.value.0,
         tls: tls?,
     })
 }

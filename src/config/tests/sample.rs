@@ -40,6 +40,8 @@ fn the_sample_file_names_every_key_there_is() {
             "introspection.",
             "routes.identity.",
             "rate_limit.",
+            "health.",
+            "ejection.",
             "routes.cors.",
         ]
         .iter()
@@ -81,6 +83,20 @@ const CHANGES: &[(&str, &str)] = &[
     ("server.drain_timeout", "11"),
     ("upstream.url", "\"http://b\""),
     ("upstream.urls", "[\"http://b\"]"),
+    ("upstream.max_connections", "7"),
+    ("upstream.max_pending", "7"),
+    ("upstream.health.path", "\"/b\""),
+    ("upstream.health.interval", "7"),
+    ("upstream.health.timeout", "7"),
+    ("upstream.health.healthy_after", "7"),
+    ("upstream.health.unhealthy_after", "7"),
+    ("upstream.health.status", "\"204\""),
+    ("upstream.health.panic_percent", "7"),
+    ("upstream.ejection.failures", "7"),
+    ("upstream.ejection.duration", "7"),
+    ("upstream.ejection.max_duration", "70"),
+    ("upstream.ejection.max_percent", "7"),
+    ("upstream.slow_return", "7"),
     ("upstream.balance", "\"random\""),
     ("upstreams.0.name", "\"b\""),
     ("upstream.connect_timeout", "11"),
@@ -251,10 +267,10 @@ introspection = { client_id = "a", client_secret = "Xw9Bn4Ld6Hs3Jf0P" }
 fn base() -> toml::Table {
     let mut base: toml::Table = SMALL.parse().unwrap();
     set(&mut base, "upstream.url", "\"https://a\"");
+    set(&mut base, "upstream.health", "{ path = \"/a\" }");
     let issuer: toml::Table = ISSUER.parse().unwrap();
     base.insert("issuers".to_owned(), toml::Value::Array(vec![issuer.into()]));
-    let routes =
-        "routes = [{ path = \"/a\" }]\nupstreams = [{ name = \"a\", url = \"https://a\" }]";
+    let routes = "routes = [{ path = \"/a\" }]\nupstreams = [{ name = \"a\", url = \"https://a\", health = { path = \"/a\" } }]";
     let routes: toml::Table = routes.parse().unwrap();
     base.extend(routes);
     base
