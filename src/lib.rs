@@ -10,6 +10,8 @@ pub mod cli;
 
 pub mod demo;
 
+pub mod doctor;
+
 pub mod server;
 
 pub mod admin;
@@ -28,6 +30,7 @@ pub mod issuers;
 pub mod http1;
 
 pub mod dial;
+pub mod tls;
 
 pub mod observe;
 
@@ -40,6 +43,7 @@ pub mod config;
 
 pub mod keys;
 
+pub mod certificate;
 pub mod condition;
 mod json;
 pub mod reference;

@@ -35,6 +35,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
     Settings {
         server: Server {
             listen: Vec::new(),
+            tls: Vec::new(),
             workers: 1,
             trusted_proxies: Vec::new(),
             header_timeout: Duration::from_secs(10),

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Top to bottom. Modules on one line do not know each other.
 const LAYERS: &[&[&str]] = &[
     &["cli"],
-    &["demo"],
+    &["demo", "doctor"],
     &["server"],
     &["admin"],
     &["gateway"],
@@ -19,13 +19,13 @@ const LAYERS: &[&[&str]] = &[
     &["auth", "token"],
     &["issuers"],
     &["http1"],
-    &["dial"],
+    &["dial", "tls"],
     &["observe"],
     &["message"],
     &["limit", "store"],
     &["config"],
     &["keys"],
-    &["condition", "json", "reference"],
+    &["certificate", "condition", "json", "reference"],
     &["net", "clock", "identity", "secret"],
 ];
 /// For unit tests alone.

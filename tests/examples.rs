@@ -1,4 +1,5 @@
-//! Every example runs, and does what its text says. `examples/sidecar` has a file of its own.
+//! Every example runs, and does what its text says. `examples/sidecar` has a file of its own; `tests/packaging.rs` has
+//! `examples/kubernetes` and `examples/packaging`.
 
 mod markdown;
 mod pasted;
@@ -91,6 +92,8 @@ fn every_example_is_run_by_a_test() {
         "from-the-environment",
         "in-front-of-an-api",
         "in_process.rs",
+        "kubernetes",
+        "packaging",
         "reference-tokens-and-jwts",
         "revocable-tokens",
         "sidecar",

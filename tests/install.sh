@@ -5,8 +5,9 @@
 #   bash tests/install.sh            everything
 #   bash tests/install.sh clients    the clients of tests/clients
 #   bash tests/install.sh example    the server of examples/in-front-of-an-api
-#   bash tests/install.sh provider   the identity provider of tests/clients/oidc-provider
+#   bash tests/install.sh packaging  what builds and checks the packages of examples/packaging
 #   bash tests/install.sh page       the browser that looks at the admin page
+#   bash tests/install.sh provider   the identity provider of tests/clients/oidc-provider
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,9 +74,16 @@ python_packages() {
   made "$python" "$wanted"
 }
 
+# crate NAME VERSION : a tool of crates.io, without optimisation: it runs once.
+crate() {
+  grep -qF "\"$1 $2 " "$tools/.crates.toml" 2>/dev/null && return
+  say "$1 $2"
+  CARGO_TARGET_DIR=$tools/build cargo install --quiet --locked --debug --force --root "$tools" --version "=$2" "$1" >&2
+}
+
 case $part in
-clients | example | provider | page | everything) ;;
-*) fail "no such part: $part (clients, example, provider, page or everything)" ;;
+clients | example | packaging | page | provider | everything) ;;
+*) fail "no such part: $part (clients, example, packaging, page, provider or everything)" ;;
 esac
 debian_packages bash=bash curl=curl node=nodejs npm=npm python3=python3 unshare=util-linux setpriv=util-linux \
   ldd=libc-bin cc=gcc openssl=openssl
@@ -83,6 +91,12 @@ wanted() { [ "$part" = everything ] || [ "$part" = "$1" ]; }
 if wanted clients; then
   node_packages tests/clients/node
   python_packages
+fi
+if wanted packaging; then
+  debian_packages man=man-db groff=groff-base systemd-analyze=systemd dpkg-shlibdeps=dpkg-dev
+  python_packages
+  crate cargo-deb 3.8.0
+  crate cargo-cyclonedx 0.5.9
 fi
 if wanted example; then node_packages examples/in-front-of-an-api; fi
 if wanted provider; then node_packages tests/clients/oidc-provider; fi

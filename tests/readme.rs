@@ -79,8 +79,11 @@ fn keys(path: &str, schema: &Value, found: &mut BTreeMap<String, (String, String
     let Some(properties) = schema["properties"].as_object() else { return };
     for (name, schema) in properties {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let one_or_more = &schema["anyOf"][0];
         if schema["properties"].is_object() {
             keys(&path, schema, found);
+        } else if one_or_more["properties"].is_object() {
+            keys(&path, one_or_more, found);
         } else if schema["items"]["properties"].is_object() {
             keys(&format!("{path}[]"), &schema["items"], found);
             // each has every key of [upstream], and these are told there

@@ -44,32 +44,37 @@ pub(super) fn document(facts: &Facts) -> Value {
     })
 }
 
-/// What an operator should look at, the worst first.
+/// Something that an operator should look at.
+struct Warning {
+    level: Level,
+    /// Which part of the document has more.
+    about: &'static str,
+    text: String,
+}
+
+/// All of them, the worst first.
 fn warnings(facts: &Facts, current: &Generation, workers: &[Arc<Metrics>], now: u64) -> Vec<Value> {
-    let mut all: Vec<(Level, String)> = Vec::new();
+    let mut all = Vec::new();
+    let mut add = |level, about, text| all.push(Warning { level, about, text });
     if let Some(reason) = facts.not_ready() {
-        all.push((Level::Critical, format!("not ready: {reason}")));
+        add(Level::Critical, "not_ready", format!("not ready: {reason}"));
     }
     if let Some(last) = facts.reloads().last.filter(|last| !last.ok) {
         let faults = last.faults.len();
         let text =
             format!("the last reload was not applied: {faults} faults; what was in force still is");
-        all.push((Level::Critical, text));
+        add(Level::Critical, "configuration", text);
     }
     for (issuer, standing) in standings(current, now) {
         let name = &issuer.name;
         match standing.state {
             State::Failing => {
-                all.push((
-                    Level::Critical,
-                    format!("the issuer {name} cannot be asked: its tokens are refused"),
-                ));
+                let text = format!("the issuer {name} cannot be asked: its tokens are refused");
+                add(Level::Critical, "issuers", text);
             }
             State::Stale => {
-                all.push((
-                    Level::Warning,
-                    format!("the issuer {name} cannot be asked: its last keys are used"),
-                ));
+                let text = format!("the issuer {name} cannot be asked: its last keys are used");
+                add(Level::Warning, "issuers", text);
             }
             State::Fresh | State::Waiting | State::Fixed => {}
         }
@@ -81,25 +86,22 @@ fn warnings(facts: &Facts, current: &Generation, workers: &[Arc<Metrics>], now: 
             0 => format!("the {what} of {name} expires today"),
             days => format!("the {what} of {name} expires in {days} days"),
         };
-        all.push((ending.level, text));
+        add(ending.level, "expiry", text);
     }
     let panics: u64 = workers.iter().map(|worker| worker.counters.panics.get()).sum();
     if panics > 0 {
-        all.push((
-            Level::Warning,
-            format!("{panics} requests met a defect of tollgate: see the log"),
-        ));
+        let text = format!("{panics} requests met a defect of tollgate: see the log");
+        add(Level::Warning, "requests", text);
     }
     let lost = facts.log_lines_dropped();
     if lost > 0 {
-        all.push((
-            Level::Warning,
-            format!("{lost} lines of the log were lost: its reader is too slow"),
-        ));
+        let text = format!("{lost} lines of the log were lost: its reader is too slow");
+        add(Level::Warning, "log", text);
     }
-    all.retain(|(level, _)| *level > Level::Ok);
-    all.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
-    all.into_iter().map(|(level, text)| json!({ "level": level, "text": text })).collect()
+    all.retain(|warning| warning.level > Level::Ok);
+    all.sort_by_key(|warning| std::cmp::Reverse(warning.level));
+    let told = |it: Warning| json!({ "level": it.level, "about": it.about, "text": it.text });
+    all.into_iter().map(told).collect()
 }
 
 fn configuration(facts: &Facts, current: &Generation) -> Value {

@@ -3,8 +3,10 @@
 mod check;
 mod completions;
 mod demo;
+mod doctor;
 mod explain;
 mod key;
+mod man;
 mod run;
 mod schema;
 mod secret;
@@ -61,6 +63,19 @@ Example:
   tollgate check --config /etc/tollgate/gateway.toml && systemctl reload tollgate")]
     Check(CheckArgs),
 
+    /// Look at the deployment around the gateway, and say what is wrong with it
+    #[command(after_help = "\
+Asks the upstream and the issuers with GETs that change nothing, and looks at files: can the API be reached around the
+gateway, does it take a GET for another method, does it fold _ and . in header names, do clocks agree, what expires soon,
+who may read the secrets.
+
+Examples:
+  tollgate doctor
+  tollgate doctor --config /etc/tollgate/gateway.toml --path /players --json
+
+Exit codes: 0 no fault, 1 a fault was found.")]
+    Doctor(DoctorArgs),
+
     /// Print what the gateway would do with a request, and why; nothing is sent
     #[command(after_help = "\
 Examples:
@@ -96,6 +111,13 @@ Example:
 Example:
   tollgate schema > gateway.schema.json             then, first line of gateway.toml: #:schema ./gateway.schema.json")]
     Schema,
+
+    /// Print the manual, or write all of its pages into a folder
+    #[command(after_help = "\
+Examples:
+  tollgate man | man -l -                           read tollgate(1)
+  tollgate man --folder /usr/local/share/man/man1   every command, and gateway.toml(5)")]
+    Man(ManArgs),
 
     /// Print completions for a shell
     #[command(after_help = "\
@@ -134,6 +156,19 @@ pub(crate) struct RunArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) config: ConfigArgs,
+}
+
+/// `tollgate doctor`
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DoctorArgs {
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+    /// A path of the API that answers a GET with some content
+    #[arg(short, long, value_name = "PATH", default_value = "/")]
+    pub(crate) path: String,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// `tollgate explain`
@@ -178,6 +213,14 @@ pub(crate) struct KeyArgs {
     /// HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA
     #[arg(short, long, value_name = "ALG", default_value = "ES256")]
     pub(crate) algorithm: String,
+}
+
+/// `tollgate man`
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct ManArgs {
+    /// Write every page into this folder, which is made if need be
+    #[arg(short, long, value_name = "FOLDER")]
+    pub(crate) folder: Option<PathBuf>,
 }
 
 /// `tollgate token`
@@ -229,11 +272,13 @@ pub fn main() -> ExitCode {
         Some(Command::Run(args)) => run::main(&args),
         Some(Command::Demo(args)) => demo::main(&args),
         Some(Command::Check(args)) => check::main(&args),
+        Some(Command::Doctor(args)) => doctor::main(&args),
         Some(Command::Explain(args)) => explain::main(&args),
         Some(Command::Secret(args)) => secret::main(&args),
         Some(Command::Key(args)) => key::main(&args),
         Some(Command::Token(args)) => token::main(&args),
         Some(Command::Schema) => schema::main(),
+        Some(Command::Man(args)) => man::main(&args, Cli::command()),
         Some(Command::Completions { shell }) => completions::main(shell, &mut Cli::command()),
     }
 }

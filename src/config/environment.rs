@@ -125,7 +125,9 @@ fn is_foreign(name: &str, value: &OsString) -> bool {
 fn note_lists(layer: &mut Layer, shape: &Shape, path: &[String], place: Place) {
     let mut shape = Some(shape);
     for (depth, part) in path.iter().enumerate() {
-        if let Some(Shape::List { .. }) = shape {
+        if let Some(Shape::List { .. }) = shape
+            && part.parse::<usize>().is_ok()
+        {
             layer.table(path[..depth].to_vec(), place, place, true);
         }
         shape = shape.and_then(|shape| shape.child(part));

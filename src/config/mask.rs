@@ -116,10 +116,8 @@ impl Marks<'_> {
             let range = self.range(&key.span());
             self.spoken_for.push(range);
             let shape = match shape {
-                Some(shape @ (Shape::Table(_) | Shape::Map(_) | Shape::Any)) => {
-                    shape.child(key.get_ref())
-                }
-                _ => None,
+                Some(Shape::Value { .. }) | None => None,
+                Some(shape) => shape.child(key.get_ref()),
             };
             self.value(value, shape);
         }

@@ -36,13 +36,7 @@ pub use load::{Loaded, NotFound, Sources, find_file, load, load_and_note};
 pub use pattern::{HostPattern, MOST_SEGMENTS, PathPattern, Segment};
 pub use schema::schema;
 pub use seen::SeenFile;
-pub use settings::{
-    Admin, AuthorizationHeader, Balance, Client, ClientSecret, Cors, DEFAULT_UPSTREAM, Demands,
-    Ejection, Endpoints, Health, Identity, Introspection, Issuer, KeySource, LimitPer, Listen, Log,
-    MOST_ORIGINS, Metadata, Methods, Origin, OriginAddress, Policy, Protect, RateLimit, Resource,
-    Rewrite, RewritePart, Route, SecretKind, Server, Settings, StoreUrl, Token, TokenFormat,
-    Upstream, UpstreamTls,
-};
+pub use settings::*;
 
 pub(crate) use amount::{parse_duration, show_duration};
 pub(crate) use value::algorithm_name;

@@ -10,9 +10,9 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::shape::{At, Key, Read, Shape, field, section};
 use super::value::{
-    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, Entries, FilePath, Hidden,
-    Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional, Protect, RouteAccess,
-    Signature, Text, TokenFormat,
+    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, ClientCertificate, Entries,
+    FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional,
+    Protect, RouteAccess, Signature, Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -53,6 +53,8 @@ section! {
     Server {
         /// Where to listen: an address with its port (0: any free one), `unix:/path` for a unix socket, or a list of these.
         listen: OneOrMore<ListenAddress> = "127.0.0.1:8080";
+        /// TLS for everything that comes over TCP; a unix socket stays in clear. A list: the certificate for the name that the client asks for, else the first.
+        tls: OneOrMore<ServerTls>;
         /// Threads; 0 means one for each core.
         workers: Whole<Workers> = 0;
         /// Peers (addresses or networks) whose Forwarded and X-Forwarded-* headers are believed.
@@ -73,6 +75,18 @@ section! {
         max_streams: Whole<Streams> = 100;
         /// How long requests in flight may take to finish after the first signal to stop.
         drain_timeout: Span<DrainTimeout> = "30s";
+    }
+
+    /// A certificate that the gateway shows, and whom it asks for one.
+    ServerTls {
+        /// The PEM file of the certificate, with the intermediate ones behind it. Required.
+        certificate_file: FilePath;
+        /// The PEM file of its private key. Required.
+        private_key_file: FilePath;
+        /// The PEM file of the authorities whose certificates clients may show; without it none is asked for.
+        client_ca_file: FilePath;
+        /// With client_ca_file. required: nobody without a certificate gets a connection. optional: who has one may show it.
+        client_certificate: ClientCertificate = "required";
     }
 
     /// Where every request goes that is not the gateway's own.

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 use ipnet::IpNet;
+use rustls::sign::CertifiedKey;
 use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
 use super::pattern::{HostPattern, PathPattern};
+use crate::certificate::Certificate;
 use crate::condition::Condition;
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
@@ -97,6 +99,9 @@ impl Demands {
 pub struct Server {
     /// At least one.
     pub listen: Vec<Listen>,
+    /// The certificates of the listeners on TCP, in file order: the first is for whoever asks for none of the others.
+    /// Empty: they speak in clear.
+    pub tls: Vec<ServerTls>,
     /// Threads, at least 1 (0 in the file: one for each core).
     pub workers: usize,
     /// Peers whose forwarding headers are believed.
@@ -124,6 +129,42 @@ impl Server {
     #[must_use]
     pub fn trusts(&self, address: Option<IpAddr>) -> bool {
         address.is_some_and(|address| self.trusted_proxies.iter().any(|net| net.contains(&address)))
+    }
+}
+
+/// A certificate that the gateway shows, and whom it asks for one.
+#[derive(Clone)]
+pub struct ServerTls {
+    /// What the certificate says.
+    pub certificate: Certificate,
+    /// The certificate, the intermediate ones behind it, and the key that it is of.
+    pub identity: Arc<CertifiedKey>,
+    /// Who is asked for a certificate; `None`: nobody.
+    pub clients: Option<ClientCertificates>,
+    /// Of all of the above, the key included: the same where nothing has changed.
+    pub digest: [u8; 32],
+}
+
+/// Which certificates clients may show.
+#[derive(Clone)]
+pub struct ClientCertificates {
+    /// Certificates (DER) of the authorities; at least one.
+    pub roots: Vec<Vec<u8>>,
+    /// Whether nobody without one gets a connection.
+    pub required: bool,
+}
+
+/// Neither key nor certificate: what it is for.
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let required = self.clients.as_ref().map(|clients| clients.required);
+        out.debug_struct("ServerTls")
+            .field("subject", &self.certificate.subject)
+            .field("names", &self.certificate.names)
+            .field("not_after", &self.certificate.not_after)
+            .field("clients_required", &required)
+            .field("digest", &self.digest)
+            .finish()
     }
 }
 

@@ -232,7 +232,10 @@ impl Shape {
             Self::Table(table) => {
                 table.keys.iter().find(|key| key.name == name).map(|key| &key.shape)
             }
-            Self::List { of, .. } => name.parse::<usize>().is_ok().then_some(&**of),
+            Self::List { of, .. } if name.parse::<usize>().is_ok() => Some(of),
+            // one table without brackets
+            Self::List { of, or_one: true } if of.table().is_some() => of.child(name),
+            Self::List { .. } => None,
             Self::Map(of) => Some(of),
             Self::Any => Some(self),
             Self::Value { .. } => None,
@@ -253,7 +256,8 @@ impl Shape {
                     homes
                 })
                 .collect(),
-            Self::List { of, .. } => of.homes(name, &join(path, "0")),
+            Self::List { of, or_one: true } => of.homes(name, path),
+            Self::List { of, or_one: false } => of.homes(name, &join(path, "0")),
             Self::Value { .. } | Self::Map(_) | Self::Any => Vec::new(),
         }
     }
@@ -265,6 +269,7 @@ impl Shape {
             Self::Table(table) => {
                 table.keys.iter().flat_map(|key| key.shape.paths(&join(path, key.name))).collect()
             }
+            Self::List { of, or_one: true } if of.table().is_some() => of.paths(path),
             Self::List { of, .. } => {
                 let mut paths = of.paths(&join(path, "0"));
                 if matches!(**of, Self::Value { .. }) {

@@ -87,6 +87,8 @@ choice! {
         "client_secret_post" => Post,
         "private_key_jwt" => Key,
     }
+    /// Whether clients have to show a certificate.
+    ClientCertificate { "required" => Required, "optional" => Optional }
     /// What needs a token.
     Protect { "mutating" => Mutating, "all" => All, "none" => None }
     /// What a route is.
@@ -255,8 +257,14 @@ impl<T: Read> Read for OneOrMore<T> {
 
     fn read(node: &Node, report: &mut Report) -> Option<Self> {
         let items = match &node.value {
+            Value::Table(_) if T::shape().table().is_some() => vec![read_at(node, report)?],
+            Value::List(_) => Vec::<At<T>>::read(node, report)?,
+            _ if T::shape().table().is_some() => {
+                report.wrong_type(node, "a table, or a list of such");
+                return None;
+            }
             Value::Text(_) if !node.is_given() => vec![read_at(node, report)?],
-            Value::Text(_) | Value::List(_) => Vec::<At<T>>::read(node, report)?,
+            Value::Text(_) => Vec::<At<T>>::read(node, report)?,
             _ => {
                 report.wrong_type(node, "text such as \"abc\", or a list of such");
                 return None;

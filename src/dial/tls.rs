@@ -11,6 +11,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::config::{Origin, OriginAddress, UpstreamTls};
+use crate::net::Counted;
 
 /// TLS with one server name and one set of roots.
 #[derive(Clone)]
@@ -70,8 +71,8 @@ impl TlsClient {
     pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         socket: S,
-    ) -> io::Result<TlsStream<S>> {
-        self.connector.connect(self.name.clone(), socket).await
+    ) -> io::Result<TlsStream<Counted<S>>> {
+        self.connector.connect(self.name.clone(), Counted::new(socket)).await
     }
 }
 

@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
 use crate::store::{MemoryStore, Store};
+use crate::tls::{TlsServer, TlsServerError};
 use crate::token::{self, TokenService};
 use crate::upstream::{Origins, OriginsError};
 
@@ -22,12 +23,17 @@ pub struct Generation {
     pub(super) store: Arc<dyn Store>,
     pub(super) origins: Origins,
     pub(super) limits: Arc<Limits>,
+    /// Towards clients; without it they are served in clear.
+    pub(super) tls: Option<Arc<TlsServer>>,
     pub(super) clock: Clock,
 }
 
 /// Why a configuration that was judged cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// TLS towards clients cannot be set up.
+    #[error(transparent)]
+    TlsServer(#[from] TlsServerError),
     /// The ways to the upstreams cannot be set up.
     #[error(transparent)]
     Origins(#[from] OriginsError),
@@ -90,6 +96,12 @@ impl Generation {
             clock.clone(),
             previous.and_then(|previous| previous.tokens.as_deref()),
         )?;
+        let tls = TlsServer::new(
+            &settings.server.tls,
+            settings.server.http2,
+            &clock,
+            previous.and_then(|previous| previous.tls.as_ref()),
+        )?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
@@ -99,6 +111,7 @@ impl Generation {
             store,
             origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
+            tls,
             clock,
         }))
     }

@@ -30,6 +30,7 @@ use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
 use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
 use crate::route::{Choice, Routes, Rule};
+use crate::tls::TlsServer;
 use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstreams;
 
@@ -111,6 +112,12 @@ impl Gateway {
     #[must_use]
     pub const fn generation(&self) -> &Arc<Generation> {
         &self.generation
+    }
+
+    /// TLS towards clients; without it they are served in clear.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<TlsServer>> {
+        self.generation.tls.as_ref()
     }
 
     /// How clients are let in.

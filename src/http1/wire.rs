@@ -30,6 +30,8 @@ pub struct Wire {
     room: usize,
     /// How much may be queued before it is sent.
     queue_room: usize,
+    /// TLS has taken what the socket has not: it is not on its way yet.
+    held_by_tls: bool,
 }
 
 impl Wire {
@@ -46,6 +48,7 @@ impl Wire {
             tail_end: b"",
             room: FIRST_READ,
             queue_room: MAX_QUEUED,
+            held_by_tls: false,
         }
     }
 
@@ -93,7 +96,7 @@ impl Wire {
     /// Whether everything queued has been handed to the socket.
     #[must_use]
     pub fn is_flushed(&self) -> bool {
-        self.output.is_empty() && !self.has_tail()
+        self.output.is_empty() && !self.has_tail() && !self.held_by_tls
     }
 
     /// Whether enough is queued that nothing should be added before it is sent.
@@ -131,7 +134,17 @@ impl Wire {
     /// # Errors
     /// Whatever the socket says.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>, progress: &mut u64) -> Poll<io::Result<()>> {
-        while !self.is_flushed() {
+        let Some(before) = self.stream.taken_under_tls() else {
+            return self.poll_send(cx, progress);
+        };
+        let outcome = self.poll_send(cx, &mut 0);
+        self.held_by_tls = outcome.is_pending();
+        *progress += self.stream.taken_under_tls().unwrap_or(before) - before;
+        outcome
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, progress: &mut u64) -> Poll<io::Result<()>> {
+        while !self.output.is_empty() || self.has_tail() {
             let front = self.output.get(self.sent..).unwrap_or_default();
             let length = if self.has_tail() {
                 let slices =

@@ -9,7 +9,8 @@ use std::task::{Context, Poll};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
+use tokio_rustls::client::TlsStream as ClientTls;
+use tokio_rustls::server::TlsStream as ServerTls;
 
 pub use http2::Http2Stream;
 
@@ -21,13 +22,23 @@ pub enum Stream {
     /// A unix socket.
     Unix(UnixStream),
     /// TLS over TCP, we being the client.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<ClientTls<Counted<TcpStream>>>),
     /// TLS over a unix socket, we being the client.
-    TlsUnix(Box<TlsStream<UnixStream>>),
+    TlsUnix(Box<ClientTls<Counted<UnixStream>>>),
+    /// TLS over TCP, we being the server.
+    TlsServer(Box<ServerTls<Counted<TcpStream>>>),
     /// A stream of an HTTP/2 connection, opened by extended CONNECT.
     Http2(Box<Http2Stream>),
     /// None any more: it was handed on.
     Gone,
+}
+
+/// A socket beneath TLS, which counts what it takes: TLS buffers, so what it has accepted says nothing of whether the
+/// peer still reads.
+#[derive(Debug)]
+pub struct Counted<S> {
+    io: S,
+    written: u64,
 }
 
 macro_rules! on_each {
@@ -37,6 +48,7 @@ macro_rules! on_each {
             Stream::Unix($io) => $call,
             Stream::Tls($io) => $call,
             Stream::TlsUnix($io) => $call,
+            Stream::TlsServer($io) => $call,
             Stream::Http2($io) => $call,
             Stream::Gone => $gone,
         }
@@ -49,10 +61,23 @@ impl Stream {
         match self {
             Self::Tcp(io) => Some(SockRef::from(io)),
             Self::Unix(io) => Some(SockRef::from(io)),
-            Self::Tls(io) => Some(SockRef::from(io.get_ref().0)),
-            Self::TlsUnix(io) => Some(SockRef::from(io.get_ref().0)),
+            Self::Tls(io) => Some(SockRef::from(&io.get_ref().0.io)),
+            Self::TlsUnix(io) => Some(SockRef::from(&io.get_ref().0.io)),
+            Self::TlsServer(io) => Some(SockRef::from(&io.get_ref().0.io)),
             Self::Http2(_) | Self::Gone => None,
         }
+    }
+
+    /// The certificate by which the peer proved itself, DER; none in clear.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        let certificates = match self {
+            Self::Tls(io) => io.get_ref().1.peer_certificates(),
+            Self::TlsUnix(io) => io.get_ref().1.peer_certificates(),
+            Self::TlsServer(io) => io.get_ref().1.peer_certificates(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
+        };
+        certificates?.first().map(AsRef::as_ref)
     }
 
     /// Makes the coming close a reset: the peer cannot take what it has for the whole.
@@ -73,6 +98,17 @@ impl Stream {
         match self.socket().map(|socket| socket.peek(&mut byte)) {
             Some(Err(fault)) => fault.kind() != io::ErrorKind::WouldBlock,
             Some(Ok(_)) | None => true,
+        }
+    }
+
+    /// Under TLS, how many bytes the socket has taken so far; `None` in clear, where a write says so itself.
+    #[must_use]
+    pub fn taken_under_tls(&self) -> Option<u64> {
+        match self {
+            Self::Tls(io) => Some(io.get_ref().0.written),
+            Self::TlsUnix(io) => Some(io.get_ref().0.written),
+            Self::TlsServer(io) => Some(io.get_ref().0.written),
+            Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
         }
     }
 }
@@ -114,5 +150,63 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         on_each!(self.get_mut(), io => Pin::new(io).poll_shutdown(cx), Poll::Ready(Ok(())))
+    }
+}
+
+impl<S> Counted<S> {
+    /// Nothing counted yet.
+    pub const fn new(io: S) -> Self {
+        Self { io, written: 0 }
+    }
+
+    fn count(&mut self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(length)) = outcome {
+            self.written += length as u64;
+        }
+        outcome
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_read(cx, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.io).poll_write(cx, bytes);
+        this.count(outcome)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let outcome = Pin::new(&mut this.io).poll_write_vectored(cx, slices);
+        this.count(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }

@@ -8,7 +8,7 @@ use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -81,10 +81,15 @@ enum Next {
     Cut,
 }
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>, place: Place) {
-    let begun = worker.clock.monotonic();
-    let state = Rc::new(RefCell::new(State::new(stream, Rc::clone(&worker))));
+/// Serves a connection until it ends. Its first head has to be there at `first_head`.
+pub(super) async fn serve(
+    stream: Stream,
+    mut peer: Rc<Peer>,
+    first_head: Instant,
+    worker: Rc<Worker>,
+    place: Place,
+) {
+    let state = Rc::new(RefCell::new(State::new(stream, first_head, Rc::clone(&worker))));
     poll_fn(|cx| {
         place.note(cx.waker());
         Poll::Ready(())
@@ -108,16 +113,22 @@ pub(super) async fn serve(stream: Stream, mut peer: Rc<Peer>, worker: Rc<Worker>
             Head::Http2 => {
                 drop(counted);
                 let (wire, early) = state.borrow_mut().give_up_socket();
-                let first = begun + worker.limits().header_timeout;
                 // boxed: what few connections become is not in the size of all
-                return Box::pin(http2::serve(wire.stream, early, peer, worker, &place, first))
-                    .await;
+                return Box::pin(http2::serve(
+                    wire.stream,
+                    early,
+                    peer,
+                    worker,
+                    &place,
+                    first_head,
+                ))
+                .await;
             }
-            Head::Over => return,
+            Head::Over => return leave(&state),
         };
         match next {
             Next::Another => {}
-            Next::Done => return,
+            Next::Done => return part(&state).await,
             Next::Close => return linger(&state).await,
             Next::Cut => {
                 state.borrow().wire.stream.reset_on_close();
@@ -404,10 +415,45 @@ async fn drain(state: &Shared) -> Next {
     .await
 }
 
+/// Ends what is under TLS by saying so; a connection in clear needs no words.
+async fn part(state: &Shared) {
+    if state.borrow().wire.stream.taken_under_tls().is_some() {
+        part_from(state).await;
+    }
+}
+
+/// The same for a connection on which nothing goes on: whoever takes nothing is not waited for.
+fn leave(state: &Shared) {
+    let mut this = state.borrow_mut();
+    let is_waited_for = !this.wire.at_end && this.wire.is_flushed();
+    if is_waited_for && this.wire.stream.taken_under_tls().is_some() {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let _ = this.wire.poll_shutdown(&mut context);
+    }
+}
+
+/// Says that nothing more comes; whether the peer was told.
+async fn part_from(state: &Shared) -> bool {
+    let mut deadline = Deadline::default();
+    deadline.set({
+        let worker = &state.borrow().worker;
+        Some(worker.clock.monotonic() + worker.limits().idle_timeout)
+    });
+    poll_fn(|cx| {
+        let this = &mut *state.borrow_mut();
+        if let Poll::Ready(outcome) = this.wire.poll_shutdown(cx) {
+            return Poll::Ready(outcome.is_ok());
+        }
+        let over = this.worker.ending.get() || deadline.poll_passed(cx);
+        if over { Poll::Ready(false) } else { Poll::Pending }
+    })
+    .await
+}
+
 /// Closes so that the peer can still read the answer: says that nothing more comes, and takes in for a moment
 /// what the peer had sent (RFC 9112 §9.6). A close with unread input would be a reset.
 async fn linger(state: &Shared) {
-    if poll_fn(|cx| state.borrow_mut().wire.poll_shutdown(cx)).await.is_err() {
+    if !part_from(state).await {
         return;
     }
     let until = {
@@ -437,10 +483,10 @@ async fn linger(state: &Shared) {
 }
 
 impl State {
-    fn new(stream: Stream, worker: Rc<Worker>) -> Self {
+    fn new(stream: Stream, first_head: Instant, worker: Rc<Worker>) -> Self {
         let mut deadline = Deadline::default();
+        deadline.set(Some(first_head));
         let limits = worker.limits();
-        deadline.set(Some(worker.clock.monotonic() + limits.header_timeout));
         Self {
             wire: Wire::new(stream),
             scanned: 0,

@@ -12,6 +12,7 @@ mod shutdown;
 mod supervisor;
 mod tunnel;
 mod watch_files;
+mod welcome;
 mod worker;
 
 use std::io;

@@ -14,14 +14,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use slab::Slab;
 use tokio::runtime::LocalOptions;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::listener::{Listener, Moves, StdListener};
-use super::{Phase, Shared, StartError, connection};
+use super::{Phase, Shared, StartError, welcome};
 use crate::clock::Clock;
 use crate::config::Server;
 use crate::gateway::{Gateway, Generation};
-use crate::message::Peer;
 use crate::net::Stream;
 use crate::observe::{AccessLog, Counters, Metrics};
 
@@ -32,6 +31,8 @@ pub(super) struct Worker {
     pub(super) log: AccessLog,
     pub(super) clock: Clock,
     pub(super) counters: Arc<Counters>,
+    /// Whose turn it is to do the costly part of a handshake.
+    pub(super) handshakes: Semaphore,
     metrics: Arc<Metrics>,
     /// No keep-alive any more.
     pub(super) draining: Cell<bool>,
@@ -151,6 +152,7 @@ fn prepare(
         clock: shared.clock.clone(),
         counters: Arc::clone(&metrics.counters),
         metrics,
+        handshakes: Semaphore::new(1),
         draining: Cell::new(false),
         ending: Cell::new(false),
         wakers: RefCell::new(Slab::new()),
@@ -319,12 +321,9 @@ async fn accept_rest(listener: &Listener, worker: &Rc<Worker>, shared: &Arc<Shar
 
 fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
     let worker = Rc::clone(&place.worker);
-    let address = address.map(|address| address.ip().to_canonical());
-    let trusted = worker.limits().trusts(address);
-    let peer = Rc::new(Peer::new(address, trusted, false));
     worker.counters.connections.add_one();
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
-    tokio::task::spawn_local(async move { connection::serve(stream, peer, worker, place).await });
+    tokio::task::spawn_local(async move { welcome::serve(stream, address, worker, place).await });
 }
 
 /// Faults that say something of the connection that was to be accepted, not of us (accept(2)).

@@ -6,6 +6,7 @@
 pub mod attack;
 pub mod http2;
 pub mod process;
+pub mod tls;
 pub mod tokens;
 
 pub mod provider;
@@ -184,8 +185,8 @@ pub fn form(pairs: &[(&str, &str)]) -> String {
 }
 
 /// A client connection that can say anything.
-pub struct Client {
-    pub stream: TcpStream,
+pub struct Client<S = TcpStream> {
+    pub stream: S,
     read: Vec<u8>,
 }
 
@@ -233,13 +234,20 @@ impl Client {
         Self { stream, read: Vec::new() }
     }
 
+    pub fn close_sending(&self) {
+        let _ = self.stream.shutdown(Shutdown::Write);
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// Over what is connected already, with time-outs of its own.
+    pub fn of(stream: S) -> Self {
+        Self { stream, read: Vec::new() }
+    }
+
     /// Sends; a connection that the gateway has already closed is no fault of the test's.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref());
-    }
-
-    pub fn close_sending(&self) {
-        let _ = self.stream.shutdown(Shutdown::Write);
     }
 
     /// The next final answer (informational ones are skipped). Panics where none comes.

@@ -57,7 +57,7 @@ function heard(next) {
 function show() {
   document.body.classList.toggle("stale", Boolean(failing && status));
   if (status) {
-    const found = [...ours(), ...alerts(status, now())];
+    const found = [...ours(), ...alerts(status)];
     showState(failing ? unreachable() : summary(status, found));
     showAlerts(found);
     traffic.show(status, now());
@@ -77,8 +77,8 @@ const unreachable = () => ({ level: "critical", word: "Unreachable", why: `Since
 // What this page knows and the gateway does not say.
 function ours() {
   if (!restarted || now() - restarted.at > RESTART_TOLD) return [];
-  const other = restarted.before === status.version ? "" : ` It is version ${status.version} now, this page is of ${restarted.before}: load it again.`;
-  return [{ level: "info", text: `The gateway was restarted at ${clock(restarted.at)}; its counts began anew.${other}` }];
+  const other = restarted.before === status.version ? "" : `. It is version ${status.version} now, this page is of ${restarted.before}: load it again`;
+  return [{ level: "info", text: `The gateway was restarted at ${clock(restarted.at)}; its counts began anew${other}` }];
 }
 
 let announced = null;
@@ -96,7 +96,7 @@ function showAlerts(found) {
   byId("alerts").hidden = found.length === 0;
   draw(byId("alerts"), ...found.map(({ level, text, detail, href }) => ["li", { class: `alert level-${level}` },
     icon(level), ["span", {}, ["span", { class: "unseen" }, `${level}: `], text, ...(detail ? [" ", ["span", { class: "fault" }, detail]] : []),
-      ...(href ? [" ", ["a", { href }, `See ${href.slice(1)}`]] : [])]]));
+      ...(href ? [". ", ["a", { href }, `See ${href.slice(1)}`]] : [])]]));
 }
 
 function showConfiguration() {

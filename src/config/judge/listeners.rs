@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::Desk;
 use super::upstream::places;
+use super::{Desk, tls};
 use crate::config::raw::{self, Root};
 use crate::config::settings::{Admin, Listen, Origin, OriginAddress, Server, Upstream};
 
@@ -21,11 +21,17 @@ pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
         workers => usize::try_from(workers).ok()?,
     };
+    let tls = match &raw.tls {
+        None if raw.given.has("tls") => None,
+        None => Some(Vec::new()),
+        Some(written) => tls::servers(&written.value.0, desk),
+    };
     let networks = raw.trusted_proxies.as_ref()?;
     let max_body_size = raw.max_body_size.as_ref()?.value.0;
     let max_connections = usize::try_from(raw.max_connections.as_ref()?.value.0).ok()?;
     Some(Server {
         listen: listen.value.0.iter().map(|address| address.value.0.clone()).collect(),
+        tls: tls?,
         workers,
         trusted_proxies: networks.value.iter().map(|network| network.value.0).collect(),
         header_timeout: raw.header_timeout.as_ref()?.value.0,

@@ -12,6 +12,7 @@ mod listeners;
 mod rewrite;
 mod secrets;
 mod store;
+mod tls;
 mod token;
 mod upstream;
 

@@ -34,6 +34,7 @@ fn the_sample_file_names_every_key_there_is() {
     for path in leaves(&schema(), "") {
         let path = path.replace(".0", "");
         let in_a_list = [
+            "server.tls.",
             "previous_keys.",
             "next_keys.",
             "secrets.",
@@ -62,6 +63,9 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
     if schema["items"]["properties"].is_object() {
         return leaves(&schema["items"], &join("0"));
     }
+    if schema["anyOf"][0]["properties"].is_object() {
+        return leaves(&schema["anyOf"][0], path); // one of them without brackets
+    }
     if schema["additionalProperties"].is_object() {
         return vec![join("*")];
     }
@@ -71,6 +75,10 @@ fn leaves(schema: &Json, path: &str) -> Vec<String> {
 /// For each key of the schema a value that is not its default.
 const CHANGES: &[(&str, &str)] = &[
     ("server.listen", "\"127.0.0.1:81\""),
+    ("server.tls.certificate_file", "\"missing\""),
+    ("server.tls.private_key_file", "\"missing\""),
+    ("server.tls.client_ca_file", "\"missing\""),
+    ("server.tls.client_certificate", "\"optional\""),
     ("server.workers", "7"),
     ("server.trusted_proxies", "[\"10.0.0.0/8\"]"),
     ("server.header_timeout", "11"),

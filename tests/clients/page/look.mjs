@@ -274,14 +274,15 @@ const checks = {
     const cases = [
       [{}, "Serving", /Nothing needs a look/],
       [{ ready: false, not_ready: "draining" }, "Draining", /takes no new connections/],
-      [{ ready: false, not_ready: "no upstream is healthy" }, "Not ready", /no upstream is healthy/],
+      [{ ready: false, not_ready: "no upstream is healthy" }, "Not ready", /No upstream is healthy/],
       [{ upstreams: [{ name: "orders", origins: [origin("unhealthy")] }] }, "Degraded", /The only origin of upstream orders is unhealthy/],
       [{ upstreams: [{ name: "orders", origins: [origin("ejected"), origin("healthy", "http://b")] }] }, "Serving, with warnings", /1 of 2 origins of upstream orders is down/],
-      [{ issuers: [{ name: "corp", state: "failing", last_error: "timed out", keys: [] }] }, "Degraded", /Issuer corp is failing.*timed out/],
-      [{ expiry: [{ what: "certificate", name: "api.example.com", not_after: 1, level: "critical" }] }, "Degraded", /certificate api\.example\.com expired/],
-      [{ configuration: { generation: 2, loaded_at: 1, file: "gateway.toml", reloads: { ok: 1, failed: 1 }, last_reload: { at: 1, ok: false, faults: ["gateway.toml:3:1: no\n  |\n3 | x\n  | ^"] }, warnings: [] } }, "Serving, with warnings", /was not reloaded/],
-      [{ requests: { total: 1, aborted: 0, panics: 1, in_flight: 0, decisions: [], statuses: [] } }, "Serving, with warnings", /1 panic/],
-      [{ warnings: [{ level: "warning", text: "the clock is off" }] }, "Serving, with warnings", /the clock is off/],
+      [{ warnings: [{ level: "critical", about: "issuers", text: "the issuer corp cannot be asked" }] }, "Degraded", /The issuer corp cannot be asked\. See issuers/],
+      [{ warnings: [{ level: "critical", about: "expiry", text: "the certificate of a has expired" }] }, "Serving, with faults", /The certificate of a has expired/],
+      [{ issuers: [{ name: "corp", state: "fixed", keys: [], introspection: { calls: 9, failures: 9, breaker: "open" } }] }, "Degraded", /Issuer corp is not asked/],
+      [{ configuration: { generation: 2, loaded_at: 1, file: "gateway.toml", reloads: { ok: 1, failed: 1 }, last_reload: { at: 1, ok: false, faults: ["gateway.toml:3:1: no\n  |\n3 | x\n  | ^"] }, warnings: ["`access.protect` is none"] } }, "Serving", /`access\.protect` is none\. See configuration/],
+      [{ connections: { open: 95, limit: 100 } }, "Serving, with warnings", /95 of 100 connections/],
+      [{ warnings: [{ level: "warning", about: "log", text: "12 lines of the log were lost" }] }, "Serving, with warnings", /12 lines/],
     ];
     let document = calm();
     const seen = await open({ document: () => document });

@@ -102,10 +102,14 @@ export function busy(now = Date.now() / 1_000, started = now - 94_000) {
     store: { url: "file:/var/lib/tollgate", records: 1_204 },
     refusals: refusals(now),
     expiry: [
-      { what: "certificate", name: "api.example.com", not_after: whole + 5 * 86_400 + 7_000, level: "warning" },
+      { what: "certificate", name: "api.example.com", not_after: whole + 5 * 86_400 + 7_000, level: "critical" },
       { what: "client secret", name: "mobile-app", not_after: whole + 64 * 86_400, level: "ok" },
       { what: "certificate", name: "*.example.org", not_after: whole + 81 * 86_400, level: "ok" } ],
-    warnings: [],
+    warnings: [
+      { level: "critical", about: "configuration", text: "the last reload was not applied: 2 faults; what was in force still is" },
+      { level: "critical", about: "expiry", text: "the certificate of api.example.com expires in 5 days" },
+      { level: "warning", about: "issuers", text: "the issuer corp cannot be asked: its last keys are used" },
+    ],
   };
 }
 

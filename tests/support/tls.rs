@@ -1,0 +1,185 @@
+//! Certificates and clients for tests over TLS: made anew for each test, real handshakes.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::client::Resumption;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
+};
+
+use super::{Client, PATIENCE, scratch_file};
+
+/// A certificate authority of one test.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    der: CertificateDer<'static>,
+    /// Its certificate in PEM.
+    pub file: PathBuf,
+}
+
+/// A certificate with its key, in files and for a client.
+pub struct Identity {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+    pub der: CertificateDer<'static>,
+    key: Vec<u8>,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "an authority of a test");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let file = scratch_file("ca.pem", &certificate.pem());
+        Self { der: certificate.der().clone(), issuer: Issuer::new(params, key), file }
+    }
+
+    /// A certificate for these names.
+    pub fn certify(&self, names: &[&str]) -> Identity {
+        self.certify_with(names, |_| {})
+    }
+
+    /// The same, changed by `change` before it is signed.
+    pub fn certify_with(
+        &self,
+        names: &[&str],
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> Identity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        change(&mut params);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Identity {
+            certificate_file: scratch_file("cert.pem", &certificate.pem()),
+            key_file: scratch_file("key.pem", &key.serialize_pem()),
+            der: certificate.der().clone(),
+            key: key.serialize_der(),
+        }
+    }
+
+    /// A client that believes this authority.
+    pub fn client(&self) -> TlsClient {
+        TlsClient {
+            roots: vec![self.der.clone()],
+            identity: None,
+            versions: rustls::ALL_VERSIONS,
+            alpn: Vec::new(),
+            resumption: false,
+        }
+    }
+}
+
+impl Identity {
+    /// As an inline table of `gateway.toml`, with further keys.
+    pub fn toml(&self, keys: &str) -> String {
+        format!(
+            "{{ certificate_file = \"{}\", private_key_file = \"{}\"{keys} }}",
+            self.certificate_file.display(),
+            self.key_file.display()
+        )
+    }
+}
+
+/// What a client does in a handshake.
+#[derive(Clone)]
+pub struct TlsClient {
+    roots: Vec<CertificateDer<'static>>,
+    identity: Option<(CertificateDer<'static>, Vec<u8>)>,
+    versions: &'static [&'static SupportedProtocolVersion],
+    alpn: Vec<Vec<u8>>,
+    resumption: bool,
+}
+
+impl TlsClient {
+    pub fn showing(mut self, identity: &Identity) -> Self {
+        self.identity = Some((identity.der.clone(), identity.key.clone()));
+        self
+    }
+
+    pub fn speaking(mut self, versions: &'static [&'static SupportedProtocolVersion]) -> Self {
+        self.versions = versions;
+        self
+    }
+
+    pub fn offering(mut self, alpn: &[&str]) -> Self {
+        self.alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        self
+    }
+
+    pub fn resuming(mut self) -> Self {
+        self.resumption = true;
+        self
+    }
+
+    pub fn config(&self) -> Arc<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut roots = RootCertStore::empty();
+        for root in &self.roots {
+            roots.add(root.clone()).unwrap();
+        }
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(self.versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let mut config = match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.clone()));
+                builder.with_client_auth_cert(vec![certificate.clone()], key).unwrap()
+            }
+        };
+        config.alpn_protocols = self.alpn.clone();
+        if !self.resumption {
+            config.resumption = Resumption::disabled();
+        }
+        Arc::new(config)
+    }
+
+    /// A connection on which the handshake is done.
+    pub fn connect(&self, address: SocketAddr, name: &str) -> Tls {
+        self.try_connect(address, name).unwrap()
+    }
+
+    /// The same, or why there is none. Where the client is refused for its certificate in TLS 1.3, that shows with the
+    /// first read.
+    pub fn try_connect(&self, address: SocketAddr, name: &str) -> std::io::Result<Tls> {
+        handshake(self.config(), TcpStream::connect(address)?, name)
+    }
+}
+
+pub type Tls = StreamOwned<ClientConnection, TcpStream>;
+
+/// The handshake over a connected socket.
+pub fn handshake(config: Arc<ClientConfig>, socket: TcpStream, name: &str) -> std::io::Result<Tls> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    socket.set_nodelay(true)?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let connection = ClientConnection::new(config, name).unwrap();
+    let mut tls = StreamOwned::new(connection, socket);
+    while tls.conn.is_handshaking() {
+        tls.conn.complete_io(&mut tls.sock)?;
+    }
+    Ok(tls)
+}
+
+/// A client over TLS, as [`Client`] is in clear.
+pub fn client(tls: Tls) -> Client<Tls> {
+    Client::of(tls)
+}
+
+/// Sends and reads to the end; the answer, and whether it ended with a `close_notify`.
+pub fn exchange(mut tls: Tls, request: &[u8]) -> (Vec<u8>, bool) {
+    let _ = tls.write_all(request);
+    let mut answer = Vec::new();
+    let clean = tls.read_to_end(&mut answer).is_ok();
+    (answer, clean)
+}
