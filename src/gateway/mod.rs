@@ -135,6 +135,7 @@ impl Gateway {
         );
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
+        record.version = Some(request.version);
         record.is_grpc = grpc::is_call(&request.headers);
         record.client_address =
             origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::metrics::Meter;
 use super::{LogSink, Metrics};
@@ -90,6 +90,8 @@ pub struct Record {
     pub client_id: Option<Rc<str>>,
     /// How a client of the token service proved itself, or tried to; empty where none did.
     pub client_authentication: &'static str,
+    /// The version of HTTP that it came by; `None` where the head could not be read.
+    pub version: Option<Version>,
     /// Whether it is a gRPC call.
     pub is_grpc: bool,
     /// The status that a refusal of a gRPC call stands for: it is told by 200.
@@ -114,6 +116,7 @@ impl Record {
             reason: "",
             client_id: None,
             client_authentication: "",
+            version: None,
             is_grpc: false,
             meaning: None,
             upstream_time: None,
@@ -220,7 +223,9 @@ impl AccessLog {
         out.push(b'"');
         write_client(out, record);
         out.push(b'"');
-        out.extend_from_slice(b",\"method\":\"");
+        out.extend_from_slice(b",\"protocol\":\"");
+        out.extend_from_slice(record.version.map_or(b"-", protocol_of));
+        out.extend_from_slice(b"\",\"method\":\"");
         write_escaped(out, method_of(record).as_bytes());
         out.extend_from_slice(b"\",\"path\":\"");
         write_escaped(out, path_of(record).as_bytes());
@@ -288,6 +293,9 @@ impl AccessLog {
         }
         out.extend_from_slice(b" client.ip=");
         write_client(out, record);
+        if record.version == Some(Version::HTTP_2) {
+            out.extend_from_slice(b" protocol=HTTP/2"); // where nothing is said, it is HTTP/1
+        }
         out.extend_from_slice(b" bytes=");
         write_number(out, bytes);
         if let Some(time) = record.upstream_time {
@@ -323,6 +331,15 @@ fn write_client(out: &mut Vec<u8>, record: &Record) {
             let _ = write!(out, "{address}"); // a Vec takes everything
         }
         _ => out.extend_from_slice(record.peer.address_text.as_bytes()),
+    }
+}
+
+/// The version as the log says it.
+const fn protocol_of(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2",
+        _ => b"HTTP/1.1",
     }
 }
 

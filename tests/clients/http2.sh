@@ -18,10 +18,11 @@ token=$(curl -sS --http2-prior-knowledge "$GATEWAY/auth/token" --data-urlencode 
   --data-urlencode "client_id=$CLIENT_ID" --data-urlencode "client_secret=$CLIENT_SECRET" | grep -o '"access_token":"[^"]*' | cut -d'"' -f4)
 [ -n "$token" ] || fail "curl got no token"
 told=$(curl -sS --http2-prior-knowledge -o /dev/null -w '%{http_version} %{http_code}' -H "Authorization: Bearer $token" \
-  -H 'Content-Type: application/json' -d '{"name":"Eva","number":9}' "$GATEWAY/players")
+  -H 'Content-Type: application/json' -d '{"squadNumber":73,"firstName":"Eva","lastName":"Iva"}' "$GATEWAY/players")
 [ "$told" = "2 201" ] || fail "curl POST with a token: $told"
-told=$(curl -sS --http2-prior-knowledge -o /dev/null -w '%{http_code}' --data-binary @/dev/zero \
-  --max-filesize 1000000 -H 'Expect:' --max-time 20 -T - "$GATEWAY/players" < <(head -c 3000000 /dev/zero) || true)
+told=$(curl -sS --http2-prior-knowledge -o /dev/null -w '%{http_code}' -X DELETE -H "Authorization: Bearer $token" "$GATEWAY/players/73")
+[ "$told" = 204 ] || fail "curl DELETE with a token: $told"
+told=$(head -c 3000000 /dev/zero | curl -sS --http2-prior-knowledge -o /dev/null -w '%{http_code}' -T - "$GATEWAY/players") || true
 [ "$told" = 401 ] || fail "curl PUT of three megabytes without a token: $told"
 
 nghttp -ns --no-dep -m 50 "$GATEWAY/players" | grep -q ' 200 ' || fail "nghttp"

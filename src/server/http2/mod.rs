@@ -122,11 +122,12 @@ pub(super) async fn serve(
         gone: Cell::new(false),
     });
     let mut connection = Connection::new(session, first);
-    let end = poll_fn(|cx| {
+    poll_fn(|cx| {
         place.note(cx.waker());
-        connection.poll(cx)
+        Poll::Ready(())
     })
     .await;
+    let end = poll_fn(|cx| connection.poll(cx)).await;
     drop(connection);
     match end {
         End::Said => linger(&line, &worker).await,
@@ -281,23 +282,32 @@ impl Connection {
             self.session.line.borrow_mut().shrink();
             self.turns.shrink();
         }
-        let all = [self.block_until, self.stall_until, self.idle_until, self.close_until];
-        self.deadline.set(all.into_iter().chain([self.session.waits.earliest()]).flatten().min());
+        let next = match self.close_until {
+            Some(until) => Some(until), // nothing else counts any more
+            None => {
+                [self.block_until, self.stall_until, self.idle_until, self.session.waits.earliest()]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+        };
+        self.deadline.set(next);
     }
 
     /// Some wait may be over.
     fn look_at_waits(&mut self) -> Option<End> {
         let now = self.session.worker.clock.monotonic();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        if is_over(self.close_until) || is_over(self.stall_until) {
+        if self.close_until.is_some() {
+            return is_over(self.close_until).then_some(End::Cut);
+        }
+        if is_over(self.stall_until) {
             return Some(End::Cut);
         }
-        if self.close_until.is_none() {
-            if is_over(self.block_until) {
-                self.close(Reason::ENHANCE_YOUR_CALM);
-            } else if is_over(self.idle_until) {
-                self.close(Reason::NO_ERROR);
-            }
+        if is_over(self.block_until) {
+            self.close(Reason::ENHANCE_YOUR_CALM);
+        } else if is_over(self.idle_until) {
+            self.close(Reason::NO_ERROR);
         }
         if is_over(self.session.waits.earliest()) {
             self.session.waits.look(now, &self.bells);

@@ -44,9 +44,10 @@ check("no token", (await ask({ ":method": "DELETE", ":path": "/players/1" })).st
 const json = { "content-type": "application/json" };
 const made = await ask(
   { ":method": "POST", ":path": "/players", authorization, ...json },
-  JSON.stringify({ name: "Iva", number: 4 }),
+  JSON.stringify({ squadNumber: 74, firstName: "Iva", lastName: "Ivo" }),
 );
 check("with a token", made.status, 201);
+check("deleted", (await ask({ ":method": "DELETE", ":path": "/players/74", authorization })).status, 204);
 check("extended CONNECT", session.remoteSettings.enableConnectProtocol, true);
 session.close();
 console.log("node:http2: fine");
