@@ -93,6 +93,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         rate_limit: None,
         routes: Vec::new(),
         cors: None,
+        forward_auth: None,
         identity: Identity {
             headers: vec![
                 header("x-auth-subject", "sub"),

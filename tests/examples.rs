@@ -29,6 +29,12 @@ fn an_admin_area_is_closed() {
     markdown::hold("examples/admin-area/README.md");
 }
 
+/// With nginx: `tests/forward_auth.rs`.
+#[test]
+fn another_proxy_asks() {
+    markdown::hold("examples/forward-auth/README.md");
+}
+
 #[test]
 fn rules_are_watched_before_they_are_enforced() {
     markdown::hold("examples/watch-before-you-enforce/README.md");
@@ -89,6 +95,7 @@ fn every_example_is_run_by_a_test() {
     found.sort();
     let known = [
         "admin-area",
+        "forward-auth",
         "from-the-environment",
         "in-front-of-an-api",
         "in_process.rs",

@@ -114,6 +114,26 @@ fn it_is_the_same_over_http_1() {
 }
 
 #[test]
+fn a_proxy_that_asks_for_a_call_is_never_told_yes_by_a_refusal() {
+    let upstream = Upstream::start();
+    let server = "trusted_proxies = [\"127.0.0.1\"]";
+    let rest = "[forward_auth]\npath = \"/auth/verify\"";
+    let gateway =
+        Gateway::from_toml(&toml(&format!("http://{}", upstream.address), server, "", rest));
+    let asked = "Host: api.test\r\nX-Original-Method: POST\r\nX-Original-URI: /x\r\nX-Forwarded-Host: api.test\r\n";
+    for kind in ["application/grpc", "application/json"] {
+        let answer = gateway
+            .ask(format!("GET /auth/verify HTTP/1.1\r\n{asked}Content-Type: {kind}\r\n\r\n"));
+        assert_eq!(answer.status, 401, "{kind}: {answer:?}");
+        let token = format!("Bearer {}", gateway.token());
+        let answer = gateway.ask(format!(
+            "GET /auth/verify HTTP/1.1\r\n{asked}Content-Type: {kind}\r\nAuthorization: {token}\r\n\r\n"
+        ));
+        assert_eq!(answer.status, 200, "{kind}: {answer:?}");
+    }
+}
+
+#[test]
 fn a_call_over_get_is_a_get() {
     let site = Site::new();
     run(async {

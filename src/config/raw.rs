@@ -39,6 +39,8 @@ section! {
         routes: Vec<At<Route>> = NONE;
         /// Which web pages of other origins may call, where no route says otherwise. Left out: preflights and answers are the upstream's.
         cors: Cors;
+        /// An endpoint at which other proxies ask whether a request may go on; off when absent.
+        forward_auth: ForwardAuth;
         /// What the upstream learns of the caller.
         identity: Identity = ();
         /// Where reference tokens and revocations are kept.
@@ -399,6 +401,12 @@ section! {
         credentials: bool = false;
         /// How long a browser may go by the answer to a preflight.
         max_age: Span<CorsAge> = "10m";
+    }
+
+    /// An endpoint for nginx auth_request, Traefik ForwardAuth and Caddy forward_auth: the same judge, but nothing is forwarded.
+    ForwardAuth {
+        /// Where they ask, such as /auth/verify; only those in server.trusted_proxies are believed. Required.
+        path: Text;
     }
 
     /// What the upstream learns of the caller on one route.

@@ -42,6 +42,8 @@ pub struct Settings {
     pub routes: Vec<Route>,
     /// `[cors]`: what is said of other origins where no route says otherwise.
     pub cors: Option<Cors>,
+    /// `[forward_auth]`: where other proxies ask; off when absent.
+    pub forward_auth: Option<String>,
     /// `[identity]`
     pub identity: Identity,
     /// `[store]`

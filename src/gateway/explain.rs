@@ -78,6 +78,11 @@ impl Gateway {
     #[must_use]
     pub fn explain(&self, request: Request) -> Explanation {
         let mut said = Explanation::default();
+        if self.asks_to_verify(&request).is_some() {
+            (said.decision, said.reason) = ("own", "forward_auth");
+            said.why = "the forward-auth endpoint judges what another proxy asks about".to_owned();
+            return said;
+        }
         let mut request = request;
         let crossing = self.crossing(&mut request).filter(|crossing| crossing.is_preflight);
         if let Some(crossing) = crossing {

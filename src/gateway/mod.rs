@@ -3,6 +3,7 @@
 
 mod cors;
 mod explain;
+mod forward_auth;
 mod generation;
 mod grpc;
 mod limit;
@@ -19,6 +20,7 @@ pub use generation::{Generation, SetupError};
 pub use refusal::Refusal;
 
 use cors::{CorsRules, Crossing};
+use forward_auth::{ForwardAuth, Unverifiable};
 use limit::RateLimits;
 
 use crate::auth::{
@@ -51,6 +53,7 @@ pub struct Gateway {
     upstreams: Upstreams,
     limits: Option<RateLimits>,
     cors: Option<CorsRules>,
+    forward_auth: Option<ForwardAuth>,
 }
 
 /// What becomes of a request that was judged.
@@ -82,7 +85,12 @@ impl Gateway {
             server: Rc::new(settings.server.clone()),
             routes: Routes::new(
                 settings,
-                tokens.iter().flat_map(|tokens| tokens.paths()).map(str::to_owned).collect(),
+                tokens
+                    .iter()
+                    .flat_map(|tokens| tokens.paths())
+                    .chain(settings.forward_auth.as_deref())
+                    .map(str::to_owned)
+                    .collect(),
             ),
             tokens,
             authenticator: Authenticator::connected(
@@ -103,6 +111,7 @@ impl Gateway {
             ids,
             limits: RateLimits::new(settings, &generation.limits),
             cors: CorsRules::new(settings),
+            forward_auth: ForwardAuth::new(settings),
             clock,
             generation,
         }
@@ -136,7 +145,8 @@ impl Gateway {
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
         record.version = Some(request.version);
-        record.is_grpc = grpc::is_call(&request.headers);
+        // a proxy that asks takes 200 for a yes, whatever its client's call wants to hear
+        record.is_grpc = grpc::is_call(&request.headers) && self.asks_to_verify(request).is_none();
         record.client_address =
             origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
         record
@@ -174,6 +184,9 @@ impl Gateway {
     /// What is to be said to a page of another origin, where something is.
     fn crossing(&self, request: &mut Request) -> Option<Crossing> {
         let rules = self.cors.as_ref()?;
+        if self.asks_to_verify(request).is_some() {
+            return None; // the page's request is the one that is asked about
+        }
         let is_own = self.own_endpoint(request).is_some();
         rules.crossing(request, &self.routes, is_own)
     }
@@ -202,6 +215,9 @@ impl Gateway {
     }
 
     async fn answer(&self, request: Request, record: &mut Record) -> Result<Response, Refusal> {
+        if let Some(endpoint) = self.asks_to_verify(&request) {
+            return Ok(Box::pin(self.verify(endpoint, request, record)).await);
+        }
         match self.judge(request, record).await? {
             Verdict::Own(tokens, endpoint, request) => {
                 Ok(self.own(&tokens, endpoint, request, record).await)
@@ -214,6 +230,60 @@ impl Gateway {
                     limit::tell(&quota, &mut forwarded.response.headers);
                 }
                 Ok(forwarded.response)
+            }
+        }
+    }
+
+    /// The endpoint for other proxies, if this is for it.
+    fn asks_to_verify(&self, request: &Request) -> Option<&ForwardAuth> {
+        self.forward_auth.as_ref().filter(|endpoint| endpoint.path() == request.target.path())
+    }
+
+    /// Tells another proxy whether the request that it asks about may go on. Nothing but that is answered 2xx.
+    async fn verify(
+        &self,
+        endpoint: &ForwardAuth,
+        asked: Request,
+        record: &mut Record,
+    ) -> Response {
+        let speaks_nginx = forward_auth::speaks_nginx(&asked.headers);
+        let mut crossing = None;
+        let verified = match endpoint.original(asked) {
+            Ok(original) if self.asks_to_verify(&original).is_some() => {
+                Err(Unverifiable::Own.into())
+            }
+            Ok(mut original) => {
+                crossing = self.crossing(&mut original);
+                record.method = Some(original.method.clone());
+                record.target = Some(original.target.clone());
+                self.verified(original, record).await
+            }
+            Err(fault) => Err(fault.into()),
+        };
+        let refusal = match verified {
+            Ok(response) => return response,
+            Err(refusal) => refusal,
+        };
+        let mut response = self.refuse(record, &refusal);
+        if let Some(crossing) = crossing {
+            crossing.mark(&mut response.headers);
+        }
+        let status = response.status;
+        let is_understood = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            || status.is_server_error()
+            || status.is_client_error() && !speaks_nginx;
+        if !is_understood {
+            response.status = StatusCode::FORBIDDEN;
+        }
+        response
+    }
+
+    async fn verified(&self, original: Request, record: &mut Record) -> Result<Response, Refusal> {
+        match self.judge(original, record).await? {
+            Verdict::Own(..) => Err(Unverifiable::Own.into()),
+            Verdict::Forward(permitted, quota) => {
+                let id = record.request_id.as_str();
+                Ok(ForwardAuth::allow(&permitted, quota.as_ref(), id)?)
             }
         }
     }

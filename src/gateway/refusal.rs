@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
+use super::forward_auth::Unverifiable;
 use super::limit;
 use crate::auth::{Denied, Policy};
 use crate::http1::BadHead;
@@ -55,6 +56,9 @@ pub enum Refusal {
     /// The caller asks more often than it may.
     #[error("more requests than are allowed here in this time")]
     Limited(Quota),
+    /// What another proxy asks about cannot be judged, or may not go on.
+    #[error(transparent)]
+    ForwardAuth(#[from] Unverifiable),
     /// The upstream failed.
     #[error(transparent)]
     Upstream(#[from] Failure),
@@ -107,6 +111,7 @@ impl Refusal {
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.code(),
             Self::Ambiguous => "ambiguous_target",
             Self::Limited(_) => "rate_limited",
+            Self::ForwardAuth(fault) => fault.wire().1,
             Self::Upstream(failure) => failure.wire().1,
             Self::Internal => "internal",
         }
@@ -136,6 +141,7 @@ impl Refusal {
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.wire().0,
             Self::Ambiguous => StatusCode::BAD_REQUEST,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::ForwardAuth(fault) => fault.wire().0,
             Self::Upstream(failure) => failure.wire().0,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -182,6 +188,7 @@ impl Refusal {
             | Self::Loop
             | Self::BodyTooLarge
             | Self::Ambiguous
+            | Self::ForwardAuth(_)
             | Self::Internal => {}
         }
         problem(self.status(), self.code(), &self.to_string(), request_id, headers)

@@ -44,7 +44,8 @@ fn is_forwarding(name: &str) -> bool {
 }
 
 /// Fields by which a GET asks to be taken for another method.
-fn is_method_override(name: &str) -> bool {
+#[must_use]
+pub fn is_method_override(name: &str) -> bool {
     matches!(name, "x-http-method-override" | "x-http-method" | "x-method-override")
 }
 

@@ -448,8 +448,10 @@ fn none_out_of_reach(found: &[(&At<raw::Route>, &Route)], root: &Root, desk: &mu
 }
 
 /// The paths of the gateway's own endpoints.
-fn own_paths(root: &Root) -> Vec<(&'static str, &At<Text>)> {
-    let Some(token) = &root.token else { return Vec::new() };
+pub(super) fn own_paths(root: &Root) -> Vec<(&'static str, &At<Text>)> {
+    let forward_auth = root.forward_auth.as_ref().and_then(|table| table.value.path.as_ref());
+    let forward_auth = forward_auth.map(|path| ("the forward-auth endpoint", path));
+    let Some(token) = &root.token else { return forward_auth.into_iter().collect() };
     let endpoints = token.value.endpoints.as_ref().map(|endpoints| &endpoints.value);
     let written = [
         ("the token endpoint", token.value.path.as_ref()),
@@ -460,7 +462,8 @@ fn own_paths(root: &Root) -> Vec<(&'static str, &At<Text>)> {
         ),
         ("the revocation endpoint", endpoints.and_then(|endpoints| endpoints.revoke.as_ref())),
     ];
-    written.into_iter().filter_map(|(what, path)| path.map(|path| (what, path))).collect()
+    let written = written.into_iter().filter_map(|(what, path)| path.map(|path| (what, path)));
+    written.chain(forward_auth).collect()
 }
 
 /// What a condition of a route may use.

@@ -62,7 +62,11 @@ pub(super) fn path(key: &str, path: &At<Text>, desk: &mut Desk<'_>) -> Option<St
         let reason = format!(
             "`{key}` is no plain path: it begins with / and has letters, digits and - . _ ~ between slashes"
         );
-        let name = if key == "path" { "token" } else { key };
+        let name = match key {
+            "path" => "token",
+            FORWARD_AUTH => "verify",
+            other => other,
+        };
         desk.report.error(path.place, reason, format!("write a path such as \"/auth/{name}\""));
     }
     good.then(|| text.clone())
@@ -132,6 +136,8 @@ fn is_private(origin: &str) -> bool {
         || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
+/// What `[forward_auth]`'s is called.
+pub(super) const FORWARD_AUTH: &str = "forward_auth.path";
 const LONGEST_PATH: usize = 256;
 const WELL_KNOWN: &str = "/.well-known/";
 /// RFC 8414 §3

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::upstream::places;
-use super::{Desk, tls};
+use super::{Desk, access, endpoints, tls};
 use crate::config::raw::{self, Root};
 use crate::config::settings::{Admin, Listen, Origin, OriginAddress, Server, Upstream};
+use crate::config::shape::At;
 
 /// `[server]`.
 pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
@@ -43,6 +44,34 @@ pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
         max_streams: u32::try_from(raw.max_streams.as_ref()?.value.0).ok()?,
         drain_timeout: raw.drain_timeout.as_ref()?.value.0,
     })
+}
+
+/// `[forward_auth]`: a path of its own, and somebody who is believed there.
+pub(super) fn forward_auth(root: &Root, desk: &mut Desk<'_>) -> Option<Option<String>> {
+    let Some(At { value: raw, place }) = &root.forward_auth else { return Some(None) };
+    if !raw.given.has("path") {
+        let mend = "add path = \"/auth/verify\", or remove the table";
+        desk.report.error(*place, "[forward_auth] has no `path`", mend);
+    }
+    let server = root.server.as_ref().map(|server| &server.value);
+    let trusted = server.and_then(|server| server.trusted_proxies.as_ref());
+    if trusted.is_some_and(|trusted| trusted.value.is_empty()) {
+        desk.report.error(
+            *place,
+            "nobody may ask at [forward_auth]: `server.trusted_proxies` is empty",
+            "name the proxy there, as trusted_proxies = [\"127.0.0.1\"]",
+        );
+    }
+    let written = raw.path.as_ref()?;
+    let path = endpoints::path(endpoints::FORWARD_AUTH, written, desk)?;
+    let own = access::own_paths(root);
+    let taken = own.iter().find(|(_, own)| own.place != written.place && own.value.0 == path);
+    if let Some((what, other)) = taken {
+        let reason = format!("{what} has the path of [forward_auth]; it stands at");
+        let mend = "give each endpoint a path of its own";
+        desk.report.clash(written.place, other.place, reason, mend);
+    }
+    Some(Some(path))
 }
 
 /// `[admin]`.

@@ -62,6 +62,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
     let identity =
         raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
     let cors = cors::cors(raw.cors.as_ref(), desk);
+    let forward_auth = listeners::forward_auth(raw, desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -95,6 +96,7 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         rate_limit: rate_limit?,
         routes: routes?,
         cors: cors?,
+        forward_auth: forward_auth?,
         identity: identity?,
         store: store?,
         admin: match admin {

@@ -82,3 +82,21 @@ fn a_star_beside_credentials_or_others_is_a_fault() {
     let text = faults(with("[[routes]]\npath = \"/a\"\ncors = { methods = [\"GET\"] }"));
     assert!(text.contains("no `origins`"), "{text}");
 }
+
+#[test]
+fn forward_auth_has_a_path_of_its_own_and_somebody_who_asks() {
+    let told = |table: &str| {
+        let trusted = "[server]\ntrusted_proxies = [\"127.0.0.1\"]";
+        faults(with(&format!("{trusted}\n{table}")))
+    };
+    let text = faults(with("[forward_auth]\npath = \"/auth/verify\""));
+    assert!(text.contains("`server.trusted_proxies` is empty"), "{text}");
+    assert!(text.contains("trusted_proxies = [\"127.0.0.1\"]"), "{text}");
+    assert!(told("[forward_auth]").contains("[forward_auth] has no `path`"));
+    let text = told("[forward_auth]\npath = \"/auth/token\"");
+    assert!(text.contains("the token endpoint has the path of [forward_auth]"), "{text}");
+    let text = told("[forward_auth]\npath = \"auth//verify\"");
+    assert!(text.contains("is no plain path"), "{text}");
+    let text = told("[forward_auth]\npath = \"/a\"\n[[routes]]\npath = \"/a/\"");
+    assert!(text.contains("the forward-auth endpoint has its path"), "{text}");
+}

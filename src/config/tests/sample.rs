@@ -197,6 +197,7 @@ const CHANGES: &[(&str, &str)] = &[
     ("routes.0.rate_limit.window", "7"),
     ("identity.headers.*", "{ X-B = \"b\" }"),
     ("identity.authorization", "\"remove\""),
+    ("forward_auth.path", "\"/b\""),
     ("cors.origins", "\"https://b\""),
     ("cors.methods", "[\"PUT\"]"),
     ("cors.headers", "[\"b\"]"),
