@@ -51,6 +51,7 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
             name: "default".to_owned(),
             origins: vec![Origin {
                 https: false,
+                h2c: false,
                 address: OriginAddress::Tcp("127.0.0.1".to_owned(), 9000),
                 authority: "127.0.0.1:9000".to_owned(),
                 base_path: String::new(),

@@ -59,6 +59,7 @@ impl Endpoint {
         Ok(Self {
             origin: Origin {
                 https,
+                h2c: false,
                 address: OriginAddress::Tcp(host, port),
                 authority,
                 base_path: String::new(),

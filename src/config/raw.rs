@@ -93,7 +93,7 @@ section! {
 
     /// Where every request goes that is not the gateway's own.
     Upstream {
-        /// The upstream's URL: http://, https:// or unix:/path. A path in it is put before each request's path. Required, unless urls is given.
+        /// The upstream's URL: http://, https://, h2c:// (HTTP/2 in clear) or unix:/path. Over https the upstream chooses between HTTP/1.1 and HTTP/2. A path in it is put before each request's path. Required, unless urls is given.
         url: Text;
         /// Several URLs of one and the same service, instead of url: requests are spread over them.
         urls: Vec<At<Text>>;

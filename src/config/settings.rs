@@ -260,6 +260,8 @@ pub enum Balance {
 pub struct Origin {
     /// Whether TLS is spoken.
     pub https: bool,
+    /// Whether HTTP/2 is spoken without asking (`h2c://`). Over TLS the origin chooses.
+    pub h2c: bool,
     /// Where to connect to.
     pub address: OriginAddress,
     /// The `Host` of this origin (`host` or `host:port`; `localhost` for a unix socket).
@@ -271,7 +273,11 @@ pub struct Origin {
 /// Its URL.
 impl fmt::Display for Origin {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.https { "https" } else { "http" };
+        let scheme = match (self.https, self.h2c) {
+            (true, _) => "https",
+            (false, true) => "h2c",
+            (false, false) => "http",
+        };
         match &self.address {
             OriginAddress::Tcp(..) => {
                 write!(out, "{scheme}://{}{}", self.authority, self.base_path)

@@ -84,17 +84,35 @@ impl Dialer {
         &self.origin
     }
 
-    /// A new connection.
+    /// How long a connection may take to come up.
+    #[must_use]
+    pub const fn limit(&self) -> Duration {
+        self.limit
+    }
+
+    /// A new connection, for HTTP/1.1.
     ///
     /// # Errors
     /// [`DialError`], which says how far it got.
     pub async fn dial(&self) -> Result<Stream, DialError> {
-        tokio::time::timeout(self.limit, self.connect()).await.unwrap_or_else(|_| {
+        self.dial_offering(false).await
+    }
+
+    /// A new connection; over TLS the peer chooses between HTTP/1.1 and HTTP/2.
+    ///
+    /// # Errors
+    /// [`DialError`], which says how far it got.
+    pub async fn dial_any(&self) -> Result<Stream, DialError> {
+        self.dial_offering(true).await
+    }
+
+    async fn dial_offering(&self, http2: bool) -> Result<Stream, DialError> {
+        tokio::time::timeout(self.limit, self.connect(http2)).await.unwrap_or_else(|_| {
             Err(DialError::Timeout { authority: self.origin.authority.clone(), limit: self.limit })
         })
     }
 
-    async fn connect(&self) -> Result<Stream, DialError> {
+    async fn connect(&self, http2: bool) -> Result<Stream, DialError> {
         let refused = |source| self.no_connection(source);
         let failed = |source| DialError::Tls { authority: self.origin.authority.clone(), source };
         match &self.origin.address {
@@ -102,9 +120,9 @@ impl Dialer {
                 let socket = UnixStream::connect(path).await.map_err(refused)?;
                 match &self.tls {
                     None => Ok(Stream::Unix(socket)),
-                    Some(tls) => {
-                        Ok(Stream::TlsUnix(Box::new(tls.handshake(socket).await.map_err(failed)?)))
-                    }
+                    Some(tls) => Ok(Stream::TlsUnix(Box::new(
+                        tls.handshake(socket, http2).await.map_err(failed)?,
+                    ))),
                 }
             }
             OriginAddress::Tcp(host, port) => {
@@ -113,9 +131,9 @@ impl Dialer {
                 let _ = socket.set_nodelay(true);
                 match &self.tls {
                     None => Ok(Stream::Tcp(socket)),
-                    Some(tls) => {
-                        Ok(Stream::Tls(Box::new(tls.handshake(socket).await.map_err(failed)?)))
-                    }
+                    Some(tls) => Ok(Stream::Tls(Box::new(
+                        tls.handshake(socket, http2).await.map_err(failed)?,
+                    ))),
                 }
             }
         }

@@ -16,7 +16,10 @@ use crate::net::Counted;
 /// TLS with one server name and one set of roots.
 #[derive(Clone)]
 pub struct TlsClient {
-    connector: TlsConnector,
+    /// Offers HTTP/1.1 alone.
+    http1: TlsConnector,
+    /// Offers HTTP/2 too.
+    any: TlsConnector,
     name: ServerName<'static>,
 }
 
@@ -61,18 +64,23 @@ impl TlsClient {
             (None, OriginAddress::Unix(_)) => "localhost".to_owned(),
         };
         let name = ServerName::try_from(name.clone()).map_err(|_| TlsSetupError::Name(name))?;
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        let mut any = config.clone();
+        any.alpn_protocols.insert(0, b"h2".to_vec());
+        let (http1, any) = (Arc::new(config).into(), Arc::new(any).into());
+        Ok(Self { http1, any, name })
     }
 
-    /// The handshake over a connected socket.
+    /// The handshake over a connected socket. `offer_http2`: the peer may choose it (RFC 7301).
     ///
     /// # Errors
     /// Whatever the peer or its certificate did wrong.
     pub async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         socket: S,
+        offer_http2: bool,
     ) -> io::Result<TlsStream<Counted<S>>> {
-        self.connector.connect(self.name.clone(), Counted::new(socket)).await
+        let connector = if offer_http2 { &self.any } else { &self.http1 };
+        connector.connect(self.name.clone(), Counted::new(socket)).await
     }
 }
 

@@ -95,6 +95,12 @@ impl Target {
         pairs.any(|pair| pair.split('=').next() == Some(name))
     }
 
+    /// Path and query, as they came, to be shared.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &Bytes {
+        &self.raw
+    }
+
     /// Path and query, as they came.
     #[must_use]
     pub fn as_str(&self) -> &str {

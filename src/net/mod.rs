@@ -68,6 +68,18 @@ impl Stream {
         }
     }
 
+    /// Whether the peer chose HTTP/2 in the handshake of TLS.
+    #[must_use]
+    pub fn speaks_http2(&self) -> bool {
+        let chosen = match self {
+            Self::Tls(io) => io.get_ref().1.alpn_protocol(),
+            Self::TlsUnix(io) => io.get_ref().1.alpn_protocol(),
+            Self::TlsServer(io) => io.get_ref().1.alpn_protocol(),
+            Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
+        };
+        chosen == Some(b"h2")
+    }
+
     /// The certificate by which the peer proved itself, DER; none in clear.
     #[must_use]
     pub fn peer_certificate(&self) -> Option<&[u8]> {

@@ -11,6 +11,7 @@ use super::budget::Budget;
 use super::exchange::Connection;
 use super::failure::Trouble;
 use super::gate::{Gate, Place};
+use super::http2::{Carrier, Multiplex};
 use super::pool::Pool;
 use super::state::{Group, OriginState, Standing, Tally, WHOLE_SHARE};
 use crate::clock::Clock;
@@ -40,6 +41,7 @@ pub(super) struct Way {
     number: usize,
     pub(super) dialer: Dialer,
     pub(super) pool: Rc<Pool>,
+    http2: Rc<Multiplex>,
     state: Arc<OriginState>,
     tally: Arc<Tally>,
     /// The limit on connections, where there is one.
@@ -82,11 +84,17 @@ impl Cluster {
                 let gate = group.gates.get(number).cloned().flatten();
                 Rc::new(Way {
                     number,
-                    dialer: Dialer::new(origin, tls, settings.connect_timeout),
+                    dialer: Dialer::new(origin.clone(), tls, settings.connect_timeout),
                     pool: match before {
                         Some(before) => Rc::clone(&before.pool),
                         None => {
                             Rc::new(Pool::new(settings.idle_timeout, gate.clone(), clock.clone()))
+                        }
+                    },
+                    http2: match before {
+                        Some(before) => Rc::clone(&before.http2),
+                        None => {
+                            Rc::new(Multiplex::new(&origin, settings.idle_timeout, clock.clone()))
                         }
                     },
                     tally: state.join(),
@@ -232,17 +240,60 @@ impl Way {
         self.group.failed(self.number, trouble, now);
     }
 
-    /// A connection: an idle one, or a new one where `is_fresh` is wanted or there is none.
-    pub(super) async fn connect(
+    /// What a request goes over: a connection of its own, or a stream of one that is shared. `is_fresh`: a connection has
+    /// failed just now, and says that the others of its age have, too. `replayable`: the request may be sent twice.
+    ///
+    /// # Errors
+    /// When no connection comes about; nothing of the request was sent then.
+    pub(super) async fn carrier(
         &self,
         is_fresh: bool,
         replayable: bool,
-    ) -> Result<Box<Connection>, Failure> {
+        upgrades: bool,
+    ) -> Result<Carrier, Failure> {
+        if self.http2.is_spoken() {
+            // rare, so its state is not kept in every request's
+            return Box::pin(self.stream(replayable, upgrades)).await;
+        }
+        self.connect(is_fresh, replayable, upgrades).await
+    }
+
+    /// A stream of a connection that is shared, from an origin that speaks HTTP/2; or a connection, should it no longer
+    /// do so, or have no other way to change the protocol.
+    async fn stream(&self, replayable: bool, upgrades: bool) -> Result<Carrier, Failure> {
+        loop {
+            let lease = match self.http2.carrier(&self.dialer, self.gate.as_deref()).await? {
+                Carrier::Stream(lease) => lease,
+                connection @ Carrier::Connection(_) => return Ok(connection),
+            };
+            if upgrades && !lease.takes_tunnels() {
+                return match self.origin().https {
+                    true => self.connect(false, replayable, true).await,
+                    false => Err(Failure::NoTunnel),
+                };
+            }
+            if replayable {
+                return Ok(Carrier::Stream(lease));
+            }
+            if let Some(lease) = lease.checked().await {
+                return Ok(Carrier::Stream(lease));
+            }
+        }
+    }
+
+    /// A connection: an idle one, or a new one where `is_fresh` is wanted or there is none. Over TLS the origin may choose
+    /// HTTP/2, unless the protocol is to be changed.
+    async fn connect(
+        &self,
+        is_fresh: bool,
+        replayable: bool,
+        upgrades: bool,
+    ) -> Result<Carrier, Failure> {
         // whoever waits for a connection comes first
         if !self.pool.is_expected()
             && let Some(connection) = self.pool.take(!is_fresh, replayable).await
         {
-            return Ok(connection);
+            return Ok(Carrier::Connection(connection));
         }
         let place = match &self.gate {
             None => None,
@@ -254,13 +305,24 @@ impl Way {
                     Some(place) => Some(place),
                     // rare, so its state is not kept in every request's
                     None => match Box::pin(self.wait(gate, replayable)).await? {
-                        Waited::Connection(connection) => return Ok(connection),
+                        Waited::Connection(connection) => {
+                            return Ok(Carrier::Connection(connection));
+                        }
                         Waited::Place(place) => Some(place),
                     },
                 }
             }
         };
-        Ok(Connection::new(self.dialer.dial().await?, place))
+        if upgrades || !self.origin().https {
+            let stream = self.dialer.dial().await?;
+            return Ok(Carrier::Connection(Connection::new(stream, place)));
+        }
+        let stream = self.dialer.dial_any().await?;
+        if !stream.speaks_http2() {
+            return Ok(Carrier::Connection(Connection::new(stream, place)));
+        }
+        Box::pin(self.http2.adopt(stream, place, &self.dialer)).await?;
+        self.http2.take().map(Carrier::Stream).ok_or(Failure::Saturated)
     }
 
     /// Waits until a connection is free, or one more may be made.
@@ -277,9 +339,16 @@ impl Way {
         tokio::time::timeout(limit, soon).await.ok().flatten().ok_or(Failure::Saturated)
     }
 
+    /// Closes all idle connections: their descriptors are needed elsewhere.
+    pub(super) fn release(&self) {
+        self.pool.clear();
+        self.http2.release();
+    }
+
     /// House-keeping.
     pub(super) fn tidy(&self) {
         self.pool.tidy();
+        self.http2.tidy();
         self.tally.set_idle(self.pool.len());
     }
 }

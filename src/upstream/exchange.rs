@@ -283,7 +283,7 @@ fn read_head(
 }
 
 /// Takes out what may not stand behind a body.
-fn filter_trailers(trailers: &mut HeaderMap, reserved: &[HeaderName]) {
+pub(super) fn filter_trailers(trailers: &mut HeaderMap, reserved: &[HeaderName]) {
     let gone: Vec<_> =
         trailers.keys().filter(|name| !trailer_passes(name, reserved)).cloned().collect();
     for name in gone {
@@ -435,6 +435,6 @@ impl HttpBody for Download {
 /// Longest head of an answer, bytes.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most informational answers that are passed on for one request; further ones are dropped.
-const MAX_INTERIM: u32 = 32;
+pub(super) const MAX_INTERIM: u32 = 32;
 /// How long an upstream may leave `Expect: 100-continue` unanswered before the body is sent all the same.
 const WAIT_FOR_CONTINUE: Duration = Duration::from_secs(1);

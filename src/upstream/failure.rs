@@ -33,6 +33,24 @@ pub enum Failure {
     /// 101 that nobody asked for.
     #[error("the upstream changed to a protocol that was not asked for")]
     UnaskedUpgrade,
+    /// The upstream broke the rules of HTTP/2, or of its answer over it.
+    #[error("the upstream's HTTP/2 is not well-formed")]
+    Http2(#[source] h2::Error),
+    /// The answer has a status that HTTP does not know.
+    #[error("the upstream's answer has no status that HTTP knows")]
+    Status,
+    /// The upstream gave the request up (RST_STREAM) before an answer began.
+    #[error("the upstream gave the request up: {0}")]
+    Reset(h2::Reason),
+    /// The upstream says that it has not looked at the request (RFC 9113 §8.7), or never got it.
+    #[error("the upstream did not take the request")]
+    Unprocessed(#[source] h2::Error),
+    /// The client wants to change to another protocol, and the upstream has no way to that over HTTP/2.
+    #[error("the upstream takes no change of protocol over HTTP/2 (RFC 8441)")]
+    NoTunnel,
+    /// The request has a target that the encoding of HTTP/2 has no place for.
+    #[error("the request target cannot be told over HTTP/2")]
+    Target,
     /// The client did not deliver the body that it announced.
     #[error(transparent)]
     Body(BodyError),
@@ -57,6 +75,8 @@ pub(super) enum Trouble {
     Timeout,
     /// It changed the protocol unasked.
     Upgrade,
+    /// It gave the request up.
+    Reset,
     /// Its answer broke off.
     Cut,
     /// It says of itself that it, or what is behind it, cannot answer: 502, 503 or 504.
@@ -66,7 +86,7 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Name,
         Self::Refused,
         Self::Tls,
@@ -75,6 +95,7 @@ impl Trouble {
         Self::Malformed,
         Self::Timeout,
         Self::Upgrade,
+        Self::Reset,
         Self::Cut,
         Self::Gateway,
         Self::CheckStatus,
@@ -100,6 +121,7 @@ impl Trouble {
             Self::Malformed => "upstream_malformed",
             Self::Timeout => "upstream_timeout",
             Self::Upgrade => "upstream_upgrade",
+            Self::Reset => "upstream_reset",
             Self::Cut => "upstream_cut",
             Self::Gateway => "upstream_status",
             Self::CheckStatus => "check_status",
@@ -109,8 +131,17 @@ impl Trouble {
 
 impl Failure {
     /// Whether the upstream closed without a byte of an answer.
-    pub(super) const fn nothing_came(&self) -> bool {
-        matches!(self, Self::Closed { partial: false })
+    pub(super) fn nothing_came(&self) -> bool {
+        match self {
+            Self::Closed { partial } => !partial,
+            Self::Reset(reason) => *reason != h2::Reason::ENHANCE_YOUR_CALM,
+            _ => self.is_unprocessed(),
+        }
+    }
+
+    /// Whether it is certain that nobody has looked at the request.
+    pub(super) const fn is_unprocessed(&self) -> bool {
+        matches!(self, Self::Unprocessed(_))
     }
 
     /// What it says against the origin; nothing, where the fault is ours or the client's.
@@ -121,10 +152,15 @@ impl Failure {
             Self::Dial(DialError::Tls { .. }) => Some(Trouble::Tls),
             Self::Dial(DialError::Timeout { .. }) => Some(Trouble::ConnectTimeout),
             Self::Closed { .. } => Some(Trouble::Closed),
-            Self::Malformed(_) => Some(Trouble::Malformed),
+            Self::Malformed(_) | Self::Http2(_) | Self::Status => Some(Trouble::Malformed),
+            Self::Reset(_) => Some(Trouble::Reset),
             Self::Timeout => Some(Trouble::Timeout),
             Self::UnaskedUpgrade => Some(Trouble::Upgrade),
-            Self::Unhealthy
+            // one that goes away in good order has done nothing wrong
+            Self::Unprocessed(_)
+            | Self::NoTunnel
+            | Self::Target
+            | Self::Unhealthy
             | Self::Saturated
             | Self::Dial(DialError::Exhausted { .. })
             | Self::Body(_) => None,
@@ -134,7 +170,7 @@ impl Failure {
     /// Whether trying again a little later may help, and the client should be told so.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
-        matches!(self, Self::Unhealthy | Self::Saturated)
+        matches!(self, Self::Unhealthy | Self::Saturated | Self::Unprocessed(_))
     }
 
     /// Status, stable code for the log, and `error` parameter of `Proxy-Status` (RFC 9209 §2.3).
@@ -176,7 +212,7 @@ impl Failure {
             Self::Closed { partial: true } => {
                 (StatusCode::BAD_GATEWAY, "upstream_closed", Some("http_response_incomplete"))
             }
-            Self::Malformed(_) => {
+            Self::Malformed(_) | Self::Http2(_) | Self::Status => {
                 (StatusCode::BAD_GATEWAY, "upstream_malformed", Some("http_protocol_error"))
             }
             Self::Timeout => {
@@ -185,6 +221,18 @@ impl Failure {
             Self::UnaskedUpgrade => {
                 (StatusCode::BAD_GATEWAY, "upstream_upgrade", Some("http_upgrade_failed"))
             }
+            Self::Reset(_) => {
+                (StatusCode::BAD_GATEWAY, "upstream_reset", Some("connection_terminated"))
+            }
+            Self::Unprocessed(_) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "upstream_unprocessed",
+                Some("destination_unavailable"),
+            ),
+            Self::NoTunnel => {
+                (StatusCode::BAD_GATEWAY, "upstream_no_tunnel", Some("http_upgrade_failed"))
+            }
+            Self::Target => (StatusCode::BAD_REQUEST, "target", None),
             Self::Body(BodyError::TooLarge) => {
                 (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", None)
             }

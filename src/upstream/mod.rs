@@ -8,6 +8,7 @@ mod cluster;
 mod exchange;
 mod failure;
 mod gate;
+mod http2;
 mod location;
 mod onward;
 mod pool;
@@ -16,6 +17,7 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use failure::Failure;
@@ -23,13 +25,14 @@ pub use state::{OriginReport, Origins, OriginsError, Standing};
 
 use crate::auth::{Passage, Permitted};
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{Origin, Settings};
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
 use crate::message::{Body, Request, Response, Tunnel};
 use cluster::{Cluster, Flight, Some64, Way};
 use exchange::{Connection, Download, Upload};
 use failure::Trouble;
+use http2::Carrier;
 use onward::{Onward, Rights};
 
 /// One worker's ways to every upstream.
@@ -74,7 +77,7 @@ impl Upstreams {
 
     /// Closes all idle connections, because there are no file descriptors left.
     pub fn release(&self) {
-        self.clusters.iter().flat_map(Cluster::ways).for_each(|way| way.pool.clear());
+        self.clusters.iter().flat_map(Cluster::ways).for_each(|way| way.release());
     }
 
     /// Sends a request and waits for the head of the answer.
@@ -105,9 +108,10 @@ impl Upstreams {
             let now = if attempts == 0 { started } else { self.clock.monotonic() };
             let way = cluster.choose(tried, now).ok_or(Failure::Unhealthy)?;
             let flight = Flight::begin(way);
+            let upgrades = request.upgrade.is_some();
             // a connection that failed says that the others of its age have, too: the next one is new
-            let mut connection = match way.connect(attempts > 0, replayable).await {
-                Ok(connection) => connection,
+            let carrier = match way.carrier(attempts > 0, replayable, upgrades).await {
+                Ok(carrier) => carrier,
                 Err(failure) => {
                     // nothing was sent: another origin may have it, whatever it asks for
                     self.note(way, &failure);
@@ -120,35 +124,68 @@ impl Upstreams {
                 }
             };
             let whole = body.take().or_else(|| clone_whole(replay.as_ref())).unwrap_or_default();
-            let mut upload = Upload::new(whole, request.expects_continue, &self.onward.reserved);
             let rights = Rights::of(&passage, request_id, way.origin(), cluster.preserve_host);
-            self.onward.write_head(connection.queue(), request, &upload, &rights);
             let limits = exchange::Limits { timeout: cluster.timeout };
-            match exchange::exchange(&mut connection, &mut upload, request, &limits, &self.clock)
-                .await
-            {
-                Ok(head) => {
-                    let took = self.clock.monotonic().saturating_duration_since(started);
-                    let response =
-                        self.respond(head, connection, upload, flight, &passage, cluster);
-                    let response = response.inspect_err(|failure| self.note(way, failure))?;
-                    return Ok(Forwarded { response, took });
-                }
-                Err(failure) => {
-                    self.note(way, &failure);
-                    if !failure.nothing_came()
-                        || !replayable
-                        || !self.may_send_again(cluster, attempts)
+            let failure = match carrier {
+                Carrier::Connection(mut connection) => {
+                    let mut upload =
+                        Upload::new(whole, request.expects_continue, &self.onward.reserved);
+                    self.onward.write_head(connection.queue(), request, &upload, &rights);
+                    let wire = &mut connection;
+                    match exchange::exchange(wire, &mut upload, request, &limits, &self.clock).await
                     {
-                        return Err(failure);
-                    }
-                    attempts += 1;
-                    let mut others = tried;
-                    others.add(way.number());
-                    if cluster.has_another(others) {
-                        tried = others;
+                        Ok(head) => {
+                            let took = self.clock.monotonic().saturating_duration_since(started);
+                            let response =
+                                self.respond(head, connection, upload, flight, &passage, cluster);
+                            let response =
+                                response.inspect_err(|failure| self.note(way, failure))?;
+                            return Ok(Forwarded { response, took });
+                        }
+                        Err(failure) => failure,
                     }
                 }
+                Carrier::Stream(mut lease) => {
+                    lease.carry(flight);
+                    let head = self.onward.http2_head(request, &rights, whole.length())?;
+                    let (reserved, clock) = (&self.onward.reserved, &self.clock);
+                    let exchange = http2::Exchange {
+                        lease,
+                        head,
+                        body: whole,
+                        request,
+                        reserved,
+                        limits,
+                        clock,
+                    };
+                    // its state is not kept in every request's
+                    match Box::pin(exchange.run()).await {
+                        Ok(answer) => {
+                            let took = self.clock.monotonic().saturating_duration_since(started);
+                            let response =
+                                Self::respond_http2(answer, way.origin(), &passage, cluster)?;
+                            return Ok(Forwarded { response, took });
+                        }
+                        Err(failed) => {
+                            body = failed.body; // if nothing of it was taken
+                            failed.failure
+                        }
+                    }
+                }
+            };
+            self.note(way, &failure);
+            let may_go_again = match failure.is_unprocessed() {
+                true => body.is_some() || replay.is_some(), // it is whole
+                false => failure.nothing_came() && replayable,
+            };
+            if !may_go_again || !self.may_send_again(cluster, attempts) {
+                return Err(failure);
+            }
+            attempts += 1;
+            let mut others = tried;
+            others.add(way.number());
+            if cluster.has_another(others) {
+                tried = others;
             }
         }
     }
@@ -201,11 +238,7 @@ impl Upstreams {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             return Self::upgraded(head, *connection, upload, request, flight);
         }
-        let says_it_failed = matches!(
-            head.status,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        );
-        if says_it_failed {
+        if says_it_failed(head.status) {
             flight.failed(Trouble::Gateway, self.clock.monotonic());
         }
         let named = match head.headers.contains_key(header::CONNECTION) {
@@ -249,6 +282,41 @@ impl Upstreams {
         Ok(Response::new(head.status, headers, body))
     }
 
+    /// Makes the client's answer of what the upstream answered over HTTP/2.
+    fn respond_http2(
+        answer: http2::Answered,
+        origin: &Origin,
+        passage: &Passage,
+        cluster: &Cluster,
+    ) -> Result<Response, Failure> {
+        let http2::Answered { status, mut headers, body, tunnel, length } = answer;
+        let request = &passage.request;
+        if let Some(stream) = tunnel {
+            let protocol = request.upgrade.clone().ok_or(Failure::UnaskedUpgrade)?;
+            strip(&mut headers, &[]);
+            // the client asked by a GET with `Upgrade`, and is answered so
+            if let Some(accept) =
+                request.headers.get(header::SEC_WEBSOCKET_KEY).and_then(http2::accept_of)
+            {
+                headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+            }
+            let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);
+            response.tunnel = Some(Tunnel { stream, early: Bytes::new(), protocol, held: None });
+            return Ok(response);
+        }
+        if headers.contains_key(header::LOCATION) {
+            let rewritten = passage.destination.rewritten.as_deref();
+            location::rewrite(&mut headers, request, rewritten, origin, cluster.origins());
+        }
+        strip(&mut headers, &[]);
+        let has_body = request.method != Method::HEAD
+            && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if let Some(length) = length.filter(|_| !has_body && status != StatusCode::NO_CONTENT) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        }
+        Ok(Response::new(status, headers, body))
+    }
+
     /// A tunnel, if that is what the client asked for (RFC 9110 §7.8).
     fn upgraded(
         head: ResponseHead,
@@ -285,6 +353,14 @@ fn clone_whole(body: Option<&Body>) -> Option<Body> {
         Some(Body::Full(bytes)) => Some(Body::Full(bytes.clone())),
         _ => None,
     }
+}
+
+/// Whether an origin says of itself that it, or what is behind it, cannot answer.
+const fn says_it_failed(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+    )
 }
 
 /// Takes the fields of the upstream's connection out.

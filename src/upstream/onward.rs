@@ -2,13 +2,17 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use bytes::Bytes;
+use h2::ext::Protocol;
+use http::uri::{self, InvalidUri, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 
+use super::Failure;
 use super::exchange::Upload;
 use crate::auth::Passage;
 use crate::config::{AuthorizationHeader, Origin, Settings};
 use crate::http1::wire::{write_field, write_line};
-use crate::message::headers::{RequestFilter, connection_named};
+use crate::message::headers::{RequestFilter, connection_named, has_token};
 use crate::message::target::is_authority;
 use crate::message::text::write_number;
 use crate::message::{Request, Target};
@@ -72,6 +76,15 @@ impl Rights<'_> {
             _ => self.origin.authority.as_bytes(),
         }
     }
+
+    /// Path and query as the upstream is asked for them, in HTTP/2.
+    fn path(&self) -> Result<PathAndQuery, InvalidUri> {
+        let (target, base_path) = (self.target.as_bytes(), &self.origin.base_path);
+        if base_path.is_empty() || self.target.as_str() == "*" {
+            return PathAndQuery::from_maybe_shared(target.clone());
+        }
+        PathAndQuery::from_maybe_shared(Bytes::from([base_path.as_bytes(), target].concat()))
+    }
 }
 
 impl Onward {
@@ -106,6 +119,52 @@ impl Onward {
         self.tell(request, rights, out);
         write_framing(out, request, upload, &request.headers);
         out.extend_from_slice(b"\r\n");
+    }
+
+    /// The whole head in HTTP/2 (RFC 9113 §8.3). `length`: what is known of the body's. A change of protocol is asked for
+    /// by extended CONNECT (RFC 8441 §4).
+    ///
+    /// # Errors
+    /// [`Failure::Target`] where HTTP/2 has no place for the target.
+    pub(super) fn http2_head(
+        &self,
+        request: &Request,
+        rights: &Rights<'_>,
+        length: Option<u64>,
+    ) -> Result<http::Request<()>, Failure> {
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(if rights.origin.https { Scheme::HTTPS } else { Scheme::HTTP });
+        parts.authority = Some(rights.host(request).try_into().map_err(|_| Failure::Target)?);
+        parts.path_and_query = Some(rights.path().map_err(|_| Failure::Target)?);
+        let mut head = http::Request::new(());
+        *head.version_mut() = Version::HTTP_2;
+        *head.uri_mut() = Uri::from_parts(parts).map_err(|_| Failure::Target)?;
+        let room = request.headers.len() + rights.identity.len() + FIELDS_OF_OURS;
+        let mut map = Map { headers: HeaderMap::with_capacity(room), value: Vec::new() };
+        self.tell(request, rights, &mut map);
+        let headers = &mut map.headers;
+        match &request.upgrade {
+            Some(protocol) => {
+                *head.method_mut() = Method::CONNECT;
+                let protocol = protocol.to_str().map_err(|_| Failure::NoTunnel)?;
+                head.extensions_mut()
+                    .insert(Protocol::from(protocol.to_ascii_lowercase().as_str()));
+                headers.remove(header::SEC_WEBSOCKET_KEY); // stands for nothing here (RFC 8441 §5)
+            }
+            None => {
+                *head.method_mut() = request.method.clone();
+                if let Some(length) = length
+                    && (length > 0 || expects_content(&request.method))
+                {
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
+                if wants_trailers(&request.headers) {
+                    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+                }
+            }
+        }
+        *head.headers_mut() = map.headers;
+        Ok(head)
     }
 
     /// Tells every field but those of the connection and of its framing, whatever protocol version they are for.
@@ -166,6 +225,32 @@ impl Fields for Vec<u8> {
         self.extend_from_slice(b": ");
         write(self);
         self.extend_from_slice(b"\r\n");
+    }
+}
+
+/// HTTP/2: values that h2 encodes.
+struct Map {
+    headers: HeaderMap,
+    /// Where a value is put together.
+    value: Vec<u8>,
+}
+
+impl Fields for Map {
+    fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
+        let mut value = value.clone();
+        // what is secret, and what no second request has, is kept out of the table of what was sent before
+        value.set_sensitive(name == header::AUTHORIZATION);
+        self.headers.append(name, value);
+    }
+
+    fn written(&mut self, name: &'static str, write: impl FnOnce(&mut Vec<u8>)) {
+        self.value.clear();
+        write(&mut self.value);
+        // made of values that were fields before, and of ours
+        if let Ok(mut value) = HeaderValue::from_bytes(&self.value) {
+            value.set_sensitive(name == "x-request-id");
+            self.headers.append(HeaderName::from_static(name), value);
+        }
     }
 }
 
@@ -248,12 +333,19 @@ fn write_framing(out: &mut Vec<u8>, request: &Request, upload: &Upload, headers:
     if let Some(protocol) = &request.upgrade {
         out.extend_from_slice(b"connection: upgrade\r\n");
         write_field(out, &header::UPGRADE, protocol);
-    } else if crate::message::headers::has_token(headers, &header::TE, "trailers") {
+    } else if wants_trailers(headers) {
         out.extend_from_slice(b"connection: te\r\nte: trailers\r\n");
     }
+}
+
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    has_token(headers, &header::TE, "trailers")
 }
 
 /// Methods whose body is told even where it is empty (RFC 9110 §8.6).
 fn expects_content(method: &Method) -> bool {
     matches!(*method, Method::POST | Method::PUT | Method::PATCH)
 }
+
+/// Room for the fields that we add to a head.
+const FIELDS_OF_OURS: usize = 10;

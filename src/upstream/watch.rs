@@ -11,6 +11,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{Failure, Trouble};
+use super::http2;
 use super::state::{Group, OriginState};
 use crate::clock::Clock;
 use crate::config::{Health, Upstream};
@@ -191,6 +192,11 @@ fn request(health: &Health, origin: &OriginState) -> Vec<u8> {
 /// One check.
 async fn ask(dialer: &Dialer, request: &[u8], health: &Health) -> Result<(), Trouble> {
     let whole = async {
+        let origin = dialer.origin();
+        if origin.h2c {
+            let stream = dialer.dial().await.map_err(Failure::from)?;
+            return http2::probe(stream, &origin.authority, &health.path).await;
+        }
         let stream = dialer.dial().await.map_err(Failure::from)?;
         exchange(stream, request).await
     };

@@ -5,6 +5,7 @@
 
 pub mod attack;
 pub mod http2;
+pub mod http2_upstream;
 pub mod process;
 pub mod tls;
 pub mod tokens;

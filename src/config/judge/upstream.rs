@@ -207,12 +207,13 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
             if is_host { format!("write \"http://{}\"", printable(url)) } else { EXAMPLE.into() };
         return fault("has no scheme", mend);
     };
-    let https = match scheme.to_ascii_lowercase().as_str() {
-        "http" => false,
-        "https" => true,
+    let (https, h2c) = match scheme.to_ascii_lowercase().as_str() {
+        "http" => (false, false),
+        "https" => (true, false),
+        "h2c" => (false, true),
         other => {
             let mend = nearest(other, SCHEMES)
-                .map_or("use http://, https:// or unix:".to_owned(), |near| {
+                .map_or("use http://, https://, h2c:// or unix:".to_owned(), |near| {
                     format!("did you mean `{near}`?")
                 });
             return fault(format!("has the unknown scheme `{}`", printable(other)), mend);
@@ -240,6 +241,7 @@ fn origin(url: &str) -> Result<Origin, UrlFault> {
     let authority = if port == standard { name } else { format!("{name}:{port}") };
     Ok(Origin {
         https,
+        h2c,
         address: OriginAddress::Tcp(host, port),
         authority,
         base_path: base_path(path)?,
@@ -257,6 +259,7 @@ fn unix_origin(path: &str) -> Result<Origin, UrlFault> {
     }
     Ok(Origin {
         https: false,
+        h2c: false,
         address: OriginAddress::Unix(PathBuf::from(path)),
         authority: "localhost".to_owned(),
         base_path: String::new(),
@@ -385,7 +388,7 @@ fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
     Some(text.clone())
 }
 
-const SCHEMES: [&str; 3] = ["http", "https", "unix"];
+const SCHEMES: [&str; 4] = ["http", "https", "h2c", "unix"];
 const EXAMPLE: &str = "write a URL such as \"http://127.0.0.1:9000\"";
 
 /// Longest name of an upstream.
@@ -410,6 +413,14 @@ mod tests {
         let read = origin("http://[::1]:80").unwrap();
         assert_eq!(read.address, OriginAddress::Tcp("::1".into(), 80));
         assert_eq!((read.authority.as_str(), read.base_path.as_str()), ("[::1]", ""));
+        let read = origin("h2c://orders:50051").unwrap();
+        assert_eq!((read.https, read.h2c), (false, true));
+        assert_eq!(read.authority, "orders:50051");
+        assert_eq!(
+            origin("h2c://orders").unwrap().authority,
+            "orders",
+            "80 is the port of h2c too"
+        );
         let read = origin("unix:/run/api.sock").unwrap();
         assert_eq!(read.address, OriginAddress::Unix("/run/api.sock".into()));
     }
@@ -420,7 +431,7 @@ mod tests {
             ("localhost:9000", "has no scheme"),
             ("127.0.0.1", "has no scheme"),
             ("ftp://a", "has the unknown scheme `ftp`"),
-            ("h2c://a", "has the unknown scheme `h2c`"),
+            ("h2://a", "has the unknown scheme `h2`"),
             ("http://", "has no host"),
             ("http://:80", "has no host"),
             ("http:///path", "has no host"),
