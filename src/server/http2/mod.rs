@@ -163,8 +163,10 @@ impl Connection {
         let outcome = self.poll_turn(cx);
         if outcome.is_ready() {
             self.end_requests();
+            self.bells.hang_up();
+        } else {
+            self.bells.rest();
         }
-        self.bells.rest();
         outcome
     }
 
@@ -222,7 +224,12 @@ impl Connection {
         loop {
             match &mut self.phase {
                 Phase::Beginning(handshake) => match Pin::new(handshake).poll(&mut cx) {
-                    Poll::Ready(Ok(connection)) => self.phase = Phase::Open(connection),
+                    Poll::Ready(Ok(mut connection)) => {
+                        if self.drains {
+                            connection.graceful_shutdown(); // it began too late to be told before
+                        }
+                        self.phase = Phase::Open(connection);
+                    }
                     Poll::Ready(Err(_)) => return Poll::Ready(End::Said),
                     Poll::Pending => return Poll::Pending,
                 },
