@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use http::HeaderValue;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::der_parser::asn1_rs::{Tag, ToDer as _};
 use x509_parser::extensions::GeneralName;
@@ -124,6 +125,57 @@ impl Certificate {
             let _ = write!(text, "{byte:02x}"); // a String takes everything
             text
         })
+    }
+}
+
+/// The certificate by which a client has proven who it is, and its words as header values, made once a connection.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    certificate: Certificate,
+    subject: Option<HeaderValue>,
+    san: Option<HeaderValue>,
+    sha256: Option<HeaderValue>,
+}
+
+/// What a header can tell of a client's certificate.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Field {
+    /// Its subject (RFC 2253).
+    Subject,
+    /// Its alternative names.
+    San,
+    /// Its SHA-256 fingerprint.
+    Sha256,
+}
+
+impl ClientCertificate {
+    /// Of a certificate that was verified.
+    #[must_use]
+    pub fn new(certificate: Certificate) -> Self {
+        // visible ASCII, so none of them is lost
+        let value = |text: &str| HeaderValue::from_str(text).ok();
+        Self {
+            subject: certificate.subject.as_deref().filter(|text| !text.is_empty()).and_then(value),
+            san: certificate.alternative_names().as_deref().and_then(value),
+            sha256: value(&certificate.fingerprint()),
+            certificate,
+        }
+    }
+
+    /// What it says.
+    #[must_use]
+    pub const fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// What a header tells of it; none where there is nothing to tell, or too much.
+    #[must_use]
+    pub const fn value(&self, field: Field) -> Option<&HeaderValue> {
+        match field {
+            Field::Subject => self.subject.as_ref(),
+            Field::San => self.san.as_ref(),
+            Field::Sha256 => self.sha256.as_ref(),
+        }
     }
 }
 

@@ -44,7 +44,12 @@ struct Entry {
     /// Hosts, perhaps with a wildcard.
     names: Vec<String>,
     config: Arc<ServerConfig>,
+    /// What is asked of clients, by its digest.
+    demand: Demand,
 }
+
+/// What a handshake asks of a client's certificate, by its digest; all zero: nothing.
+pub type Demand = [u8; 32];
 
 impl TlsServer {
     /// For `[server] tls`; none without it. `http2` is offered where it is spoken. The `previous` one stays where nothing
@@ -66,7 +71,8 @@ impl TlsServer {
         }
         let entries = settings.iter().map(|one| {
             let names = one.certificate.hosts().map(str::to_owned).collect();
-            Ok(Entry { names, config: Arc::new(config(one, http2, clock)?) })
+            let demand = one.clients.as_ref().map_or([0; 32], |clients| clients.digest);
+            Ok(Entry { names, config: Arc::new(config(one, http2, clock)?), demand })
         });
         let mut entries = entries.collect::<Result<Vec<_>, TlsServerError>>()?.into_iter();
         Ok(entries.next().map(|first| {
@@ -78,9 +84,25 @@ impl TlsServer {
     /// What a client that asks for `host` is shown: the certificate with that very name, else one with a wildcard for
     /// it, else the first.
     #[must_use]
-    pub fn choose(&self, host: Option<&str>) -> Arc<ServerConfig> {
+    pub fn choose(&self, host: Option<&str>) -> (Arc<ServerConfig>, Demand) {
+        let entry = self.entry(host);
+        (Arc::clone(&entry.config), entry.demand)
+    }
+
+    /// Whether a connection on which this was asked of the client may carry requests for `host`: the host's own
+    /// handshake would have asked the same. Otherwise a client could ask for a name without demands, and then speak of
+    /// another (RFC 9110 §15.5.20).
+    #[must_use]
+    pub fn asks_the_same(&self, demand: &Demand, host: impl FnOnce() -> Option<String>) -> bool {
+        if self.others.iter().all(|other| other.demand == self.first.demand) {
+            return self.first.demand == *demand;
+        }
+        self.entry(host().as_deref()).demand == *demand
+    }
+
+    fn entry(&self, host: Option<&str>) -> &Entry {
         let chosen = host.filter(|_| !self.others.is_empty()).and_then(|host| self.find(host));
-        Arc::clone(&chosen.unwrap_or(&self.first).config)
+        chosen.unwrap_or(&self.first)
     }
 
     fn find(&self, host: &str) -> Option<&Entry> {

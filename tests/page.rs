@@ -89,6 +89,19 @@ fn the_page_survives_a_restart_of_the_gateway_and_says_so() {
     browser.ends_well();
 }
 
+#[test]
+fn the_page_tells_a_reload_that_failed_with_its_faults_and_their_places() {
+    let api = SampleApi::start().unwrap();
+    let file = configuration(api.address(), ([127, 0, 0, 1], 0).into(), "");
+    let mut gateway = Process::start(&file);
+    let mut browser = Browser::open("reload", gateway.admin(), gateway.address);
+    browser.waits_for("it is serving");
+    gateway.fail_to_apply(&format!("{file}\n[[routes]]\npath = '/x'\nall_off = ['a']\n"));
+    browser.waits_for("the faults are told");
+    gateway.reload(&file);
+    browser.ends_well();
+}
+
 /// A name that would do something, were it not text.
 const MARKUP: &str = "<img src=x onerror=\"document.title=1\"><b>orders</b>";
 

@@ -57,7 +57,7 @@ pub struct ReloadReport {
     pub at: u64,
     /// Whether it was applied.
     pub ok: bool,
-    /// Everything that was wrong.
+    /// Everything that was wrong, each as a terminal shows it.
     pub faults: Vec<String>,
     /// The number of the configuration in force since then; the one of the start is 1.
     pub generation: u64,

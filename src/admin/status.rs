@@ -60,9 +60,11 @@ fn warnings(facts: &Facts, current: &Generation, workers: &[Arc<Metrics>], now: 
         add(Level::Critical, "not_ready", format!("not ready: {reason}"));
     }
     if let Some(last) = facts.reloads().last.filter(|last| !last.ok) {
-        let faults = last.faults.len();
-        let text =
-            format!("the last reload was not applied: {faults} faults; what was in force still is");
+        let faults = match last.faults.len() {
+            1 => "one fault".to_owned(),
+            number => format!("{number} faults"),
+        };
+        let text = format!("the last reload was not applied: {faults}; what was in force still is");
         add(Level::Critical, "configuration", text);
     }
     for (issuer, standing) in standings(current, now) {

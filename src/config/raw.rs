@@ -10,9 +10,9 @@ use super::node::{Node, Value};
 use super::report::Report;
 use super::shape::{At, Key, Read, Shape, field, section};
 use super::value::{
-    Anything, Authorization, Balance, ClientAuth, ClientAuthentication, ClientCertificate, Entries,
-    FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment, OneOrMore, Optional,
-    Protect, RouteAccess, Signature, Text, TokenFormat,
+    Anything, Authorization, Balance, CertificateField, ClientAuth, ClientAuthentication,
+    ClientCertificate, Entries, FilePath, Hidden, Introspected, LimitPer, LogFormat, Mode, Moment,
+    OneOrMore, Optional, Protect, RouteAccess, Signature, Text, TokenFormat,
 };
 
 /// A list without entries.
@@ -59,7 +59,9 @@ section! {
         tls: OneOrMore<ServerTls>;
         /// Threads; 0 means one for each core.
         workers: Whole<Workers> = 0;
-        /// Peers (addresses or networks) whose Forwarded and X-Forwarded-* headers are believed.
+        /// Whether every connection over TCP begins with a PROXY header (version 1 or 2), before TLS; believed from trusted_proxies alone, and any other connection is closed.
+        proxy_protocol: bool = false;
+        /// Peers (addresses or networks) whose Forwarded and X-Forwarded-* headers, and PROXY header, are believed.
         trusted_proxies: Vec<At<Network>> = NONE;
         /// How long a client may take to send the head of a request.
         header_timeout: Span<HeaderTimeout> = "10s";
@@ -159,6 +161,10 @@ section! {
         ca_file: FilePath;
         /// The name to ask for and to check, instead of the URL's host.
         server_name: Text;
+        /// The PEM file of the certificate that the upstream is shown, with the intermediate ones behind it; with private_key_file.
+        certificate_file: FilePath;
+        /// The PEM file of its private key.
+        private_key_file: FilePath;
     }
 
     /// The token service.
@@ -424,6 +430,8 @@ section! {
             ("X-Auth-Scope", "scope"),
             ("X-Auth-Issuer", "iss"),
         ];
+        /// Header names and what of a client's certificate fills them: subject (RFC 2253), san (the alternative names) or sha256 (the fingerprint). With a client_ca_file the default is { X-Client-Cert-Subject = "subject", X-Client-Cert-San = "san", X-Client-Cert-Sha256 = "sha256" }.
+        certificate_headers: Entries<CertificateField>;
         /// Whether the upstream gets the Authorization header of a request whose token was valid.
         authorization: Authorization = "forward";
     }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
 use super::pattern::{HostPattern, PathPattern};
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Field};
 use crate::condition::Condition;
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
@@ -106,7 +106,9 @@ pub struct Server {
     pub tls: Vec<ServerTls>,
     /// Threads, at least 1 (0 in the file: one for each core).
     pub workers: usize,
-    /// Peers whose forwarding headers are believed.
+    /// Whether every connection over TCP begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Peers whose forwarding headers are believed, and their PROXY header.
     pub trusted_proxies: Vec<IpNet>,
     /// From accept, or from the first byte of a later request, to the end of its head.
     pub header_timeout: Duration,
@@ -154,6 +156,8 @@ pub struct ClientCertificates {
     pub roots: Vec<Vec<u8>>,
     /// Whether nobody without one gets a connection.
     pub required: bool,
+    /// Of both: the same where the same is asked of clients.
+    pub digest: [u8; 32],
 }
 
 /// Neither key nor certificate: what it is for.
@@ -303,7 +307,38 @@ pub struct UpstreamTls {
     pub roots: Option<Vec<Vec<u8>>>,
     /// The name to ask for and to check instead of the origin's host.
     pub server_name: Option<String>,
+    /// What we prove ourselves with.
+    pub identity: Option<UpstreamIdentity>,
 }
+
+/// The certificate that an upstream is shown, with its key.
+#[derive(Clone)]
+pub struct UpstreamIdentity {
+    /// What the certificate says.
+    pub certificate: Certificate,
+    /// The certificate, the intermediate ones behind it, and the key that it is of.
+    pub identity: Arc<CertifiedKey>,
+    /// Of the certificates and the key.
+    pub digest: [u8; 32],
+}
+
+impl fmt::Debug for UpstreamIdentity {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("UpstreamIdentity")
+            .field("subject", &self.certificate.subject)
+            .field("not_after", &self.certificate.not_after)
+            .field("digest", &self.digest)
+            .finish()
+    }
+}
+
+impl PartialEq for UpstreamIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+}
+
+impl Eq for UpstreamIdentity {}
 
 /// The token service.
 #[derive(Clone, Debug)]
@@ -619,6 +654,8 @@ pub enum RewritePart {
 pub struct Identity {
     /// Header name and the claim that fills it.
     pub headers: Vec<(HeaderName, String)>,
+    /// Header name and what of a client's certificate fills it.
+    pub certificate_headers: Vec<(HeaderName, Field)>,
     /// What becomes of `Authorization`.
     pub authorization: AuthorizationHeader,
 }

@@ -87,6 +87,8 @@ choice! {
         "client_secret_post" => Post,
         "private_key_jwt" => Key,
     }
+    /// What of a client's certificate a header tells.
+    CertificateField { "subject" => Subject, "san" => San, "sha256" => Sha256 }
     /// Whether clients have to show a certificate.
     ClientCertificate { "required" => Required, "optional" => Optional }
     /// What needs a token.

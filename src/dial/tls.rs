@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -44,17 +45,21 @@ impl TlsClient {
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(TlsSetupError::Roots)?;
-        let mut config = match &settings.roots {
-            None => builder
-                .with_platform_verifier()
-                .map_err(TlsSetupError::Roots)?
-                .with_no_client_auth(),
+        let builder = match &settings.roots {
+            None => builder.with_platform_verifier().map_err(TlsSetupError::Roots)?,
             Some(roots) => {
                 let mut store = RootCertStore::empty();
                 for root in roots {
                     store.add(CertificateDer::from(root.clone())).map_err(TlsSetupError::Roots)?;
                 }
-                builder.with_root_certificates(store).with_no_client_auth()
+                builder.with_root_certificates(store)
+            }
+        };
+        let mut config = match &settings.identity {
+            None => builder.with_no_client_auth(),
+            Some(shown) => {
+                let shown = SingleCertAndKey::from(Arc::clone(&shown.identity));
+                builder.with_client_cert_resolver(Arc::new(shown))
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];

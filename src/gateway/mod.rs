@@ -345,6 +345,12 @@ impl Gateway {
         if matches!(request.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::Method);
         }
+        if let Some(tls) = &self.generation.tls
+            && request.peer.https
+            && !tls.asks_the_same(&request.peer.demand, || request.host_name())
+        {
+            return Err(Refusal::Misdirected);
+        }
         if request.headers.contains_key(header::VIA) && own_hops(&request) >= MAX_OWN_HOPS {
             return Err(Refusal::Loop);
         }

@@ -36,6 +36,9 @@ pub enum Refusal {
     /// The request has been here before.
     #[error("the request goes round in circles: the upstream leads back to this gateway")]
     Loop,
+    /// The handshake of this connection asked less of the client, or something else, than the host's would.
+    #[error("this connection is for another host; connect anew for this one")]
+    Misdirected,
     /// The declared body is larger than is accepted.
     #[error("the body is larger than is accepted")]
     BodyTooLarge,
@@ -107,6 +110,7 @@ impl Refusal {
             Self::Protocol => "protocol",
             Self::Options => "max_forwards",
             Self::Loop => "loop",
+            Self::Misdirected => "misdirected",
             Self::BodyTooLarge => "body_too_large",
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.code(),
             Self::Ambiguous => "ambiguous_target",
@@ -137,6 +141,7 @@ impl Refusal {
             Self::Protocol => StatusCode::NOT_IMPLEMENTED,
             Self::Options => StatusCode::OK,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.wire().0,
             Self::Ambiguous => StatusCode::BAD_REQUEST,
@@ -186,6 +191,7 @@ impl Refusal {
             | Self::HeadTimeout
             | Self::Protocol
             | Self::Loop
+            | Self::Misdirected
             | Self::BodyTooLarge
             | Self::Ambiguous
             | Self::ForwardAuth(_)

@@ -17,6 +17,7 @@ pub use body::{Body, BodyError};
 pub use destination::{Destination, Rewritten};
 pub use target::{BadTarget, Target};
 
+use crate::certificate::ClientCertificate;
 use crate::net::Stream;
 
 /// A request whose head was read strictly: one reading is left for whoever comes next.
@@ -89,6 +90,10 @@ pub struct Peer {
     pub trusted: bool,
     /// Whether it came over TLS.
     pub https: bool,
+    /// What the handshake asked of a client's certificate, by its digest; all zero: nothing.
+    pub demand: [u8; 32],
+    /// The certificate that it proved itself with.
+    pub certificate: Option<Box<ClientCertificate>>,
 }
 
 impl Peer {
@@ -97,7 +102,7 @@ impl Peer {
     pub fn new(address: Option<IpAddr>, trusted: bool, https: bool) -> Self {
         let address_text =
             address.map_or_else(|| "unknown".into(), |address| address.to_string().into());
-        Self { address, address_text, trusted, https }
+        Self { address, address_text, trusted, https, demand: [0; 32], certificate: None }
     }
 }
 

@@ -267,6 +267,7 @@ async fn respond(
         this.answering = true;
         let keep_alive = asked.keep_alive
             && response.status != StatusCode::REQUEST_TIMEOUT
+            && response.status != StatusCode::MISDIRECTED_REQUEST
             && !worker.draining.get()
             && framing != Framing::UntilClose
             && !this.broken

@@ -7,6 +7,7 @@ mod http2;
 mod limits;
 mod listener;
 mod panics;
+mod proxy;
 mod reload;
 mod shutdown;
 mod supervisor;

@@ -122,6 +122,15 @@ impl Running {
     }
 }
 
+/// One reason why a configuration is not applied.
+#[derive(Debug)]
+pub(super) struct Failing {
+    /// For the log.
+    pub(super) line: String,
+    /// As a terminal shows it: with the line of the file, where there is one.
+    pub(super) shown: String,
+}
+
 impl Control {
     pub(super) fn new(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared), turn: Mutex::default(), places: Mutex::default() }
@@ -150,7 +159,10 @@ impl Control {
                 self.note(Vec::new());
                 tracing::info!(generation = generation.number(), "configuration applied");
             }
-            Err(fault) => self.failed(vec![fault.to_string()]),
+            Err(fault) => {
+                let line = fault.to_string();
+                self.failed(vec![Failing { shown: line.clone(), line }]);
+            }
         }
         outcome.map(|_| ())
     }
@@ -163,12 +175,12 @@ impl Control {
     }
 
     /// Says that a configuration is not applied, and why.
-    pub(super) fn failed(&self, faults: Vec<String>) {
+    pub(super) fn failed(&self, faults: Vec<Failing>) {
         let generation = self.shared.generation.load().number();
-        for fault in &faults {
-            tracing::error!(generation, fault, "configuration not applied");
+        for Failing { line, .. } in &faults {
+            tracing::error!(generation, fault = line, "configuration not applied");
         }
-        self.note(faults);
+        self.note(faults.into_iter().map(|fault| fault.shown).collect());
     }
 
     /// Tells, and keeps, what should be known of the configuration in force.

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::reload::{Control, line};
+use super::reload::{Control, Failing, line};
 use super::{Running, Supervisor};
 use crate::config::{Fault, Faults, Loaded, SeenFile, Severity, Sources, load_and_note};
 use crate::observe::Events;
@@ -124,9 +124,10 @@ impl Watch {
     }
 }
 
-/// Each fault in a line; warnings are for when it is applied.
-fn told(faults: &Faults) -> Vec<String> {
-    faults.iter().filter(|fault| fault.severity() == Severity::Error).map(line).collect()
+/// Each fault; warnings are for when it is applied.
+fn told(faults: &Faults) -> Vec<Failing> {
+    let told = |fault: &Fault| Failing { line: line(fault), shown: fault.to_string() };
+    faults.iter().filter(|fault| fault.severity() == Severity::Error).map(told).collect()
 }
 
 impl Drop for Watcher {

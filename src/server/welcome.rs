@@ -1,4 +1,4 @@
-//! From accept to the first byte of HTTP: whose connection it is, TLS, and which protocol comes next. All of it under
+//! From accept to the first byte of HTTP: whose connection it is (the PROXY header), TLS, and which protocol comes next. All of it under
 //! the one deadline that a connection has for its first head.
 
 use std::future::poll_fn;
@@ -6,7 +6,6 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -16,12 +15,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::server::{StartHandshake, TlsStream};
 
+use super::proxy::{self, Told};
 use super::worker::{Place, Worker};
 use super::{connection, http2};
+use crate::certificate::{Certificate, ClientCertificate};
+use crate::gateway::Gateway;
 use crate::http1::Deadline;
 use crate::message::Peer;
 use crate::net::{Counted, Stream};
-use crate::tls::{H2, TlsServer};
+use crate::tls::{Demand, H2, TlsServer};
 
 /// What a client speaks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -72,20 +74,21 @@ async fn under_deadline(
     first_head: Instant,
 ) -> Option<Ready> {
     let address = address.map(|address| address.ip().to_canonical());
-    let (gateway, trusted) = (worker.gateway(), worker.limits().trusts(address));
-    let (tcp, tls) = match (stream, gateway.tls()) {
-        (Stream::Tcp(tcp), Some(tls)) => (tcp, tls),
-        (stream, _) => {
-            let peer = Peer::new(address, trusted, false);
+    let gateway = worker.gateway();
+    let tcp = match stream {
+        Stream::Tcp(tcp) if gateway.tls().is_some() || gateway.server().proxy_protocol => tcp,
+        stream => {
+            let peer = Peer::new(address, gateway.server().trusts(address), false);
             return Some(Ready { stream, peer, protocol: Protocol::Http1 });
         }
     };
-    let mut secured = pin!(secure(tcp, Arc::clone(tls), worker));
+    // boxed: what lasts for a moment is not in the size of what lasts for hours
+    let mut arriving = Box::pin(arrive(tcp, address, gateway, worker));
     let mut deadline = Deadline::default();
     deadline.set(Some(first_head));
-    let stream = poll_fn(|cx| {
+    poll_fn(|cx| {
         place.note(cx.waker());
-        if let Poll::Ready(outcome) = secured.as_mut().poll(cx) {
+        if let Poll::Ready(outcome) = arriving.as_mut().poll(cx) {
             return Poll::Ready(outcome.inspect_err(|fault| failed(address, fault)).ok());
         }
         if worker.draining.get() {
@@ -94,12 +97,57 @@ async fn under_deadline(
         let over = worker.ending.get() || deadline.poll_passed(cx);
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
-    .await?;
-    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-    let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
-    let peer = Peer::new(address, trusted, true);
-    Some(Ready { stream: Stream::TlsServer(Box::new(stream)), peer, protocol })
+    .await
 }
+
+/// The PROXY header and the handshake, where they are called for.
+async fn arrive(
+    mut tcp: TcpStream,
+    mut address: Option<IpAddr>,
+    gateway: Rc<Gateway>,
+    worker: &Worker,
+) -> io::Result<Ready> {
+    let server = gateway.server();
+    if server.proxy_protocol {
+        if !server.trusts(address) {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, Untrusted));
+        }
+        if let Told::Client(client) = proxy::read(&mut tcp).await? {
+            address = Some(client);
+        }
+    }
+    // the client that a proxy spoke for is trusted as if it had come itself
+    let mut peer = Peer::new(address, server.trusts(address), false);
+    let Some(tls) = gateway.tls().cloned() else {
+        return Ok(Ready { stream: Stream::Tcp(tcp), peer, protocol: Protocol::Http1 });
+    };
+    drop(gateway); // a slow handshake holds nothing but what it needs
+    let (stream, demand) = secure(tcp, &tls, worker).await?;
+    let session = stream.get_ref().1;
+    let is_h2 = session.alpn_protocol() == Some(H2);
+    (peer.https, peer.demand) = (true, demand);
+    if let Some(shown) = session.peer_certificates().and_then(<[_]>::first) {
+        let certificate = Certificate::read(shown)
+            .map_err(|fault| io::Error::new(io::ErrorKind::InvalidData, fault))?;
+        // a resumed session was verified when it began
+        if !certificate.is_valid_at(worker.clock.unix_seconds()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, Expired));
+        }
+        peer.certificate = Some(Box::new(ClientCertificate::new(certificate)));
+    }
+    let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
+    Ok(Ready { stream: Stream::TlsServer(Box::new(stream)), peer, protocol })
+}
+
+/// A PROXY header is to come, and would not be believed.
+#[derive(Debug, thiserror::Error)]
+#[error("the peer is none of server.trusted_proxies")]
+struct Untrusted;
+
+/// The certificate of a resumed session.
+#[derive(Debug, thiserror::Error)]
+#[error("the certificate of the client has expired")]
+struct Expired;
 
 /// Told to whoever looks for it: strangers cause it at will.
 fn failed(address: Option<IpAddr>, fault: &io::Error) {
@@ -110,9 +158,9 @@ fn failed(address: Option<IpAddr>, fault: &io::Error) {
 /// that TLS has for it.
 async fn secure(
     tcp: TcpStream,
-    tls: Arc<TlsServer>,
+    tls: &TlsServer,
     worker: &Worker,
-) -> io::Result<TlsStream<Counted<TcpStream>>> {
+) -> io::Result<(TlsStream<Counted<TcpStream>>, Demand)> {
     let mut io = Counted::new(tcp);
     let mut acceptor = Acceptor::default();
     let mut hello = Vec::with_capacity(HELLO);
@@ -137,17 +185,18 @@ async fn secure(
             }
         }
     };
-    let config = tls.choose(accepted.client_hello().server_name());
+    let (config, demand) = tls.choose(accepted.client_hello().server_name());
     let mut handshake = pin!(StartHandshake::from_parts(accepted, io).into_stream(config));
     // One at a time does the costly part, and those who wait for it stand behind whatever else is ready: however many
     // come at once, a request waits for one of them.
     let turn = worker.handshakes.acquire().await.map_err(io::Error::other)?;
     let done = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
     drop(turn);
-    match done {
-        Poll::Ready(outcome) => outcome,
-        Poll::Pending => handshake.await,
-    }
+    let stream = match done {
+        Poll::Ready(outcome) => outcome?,
+        Poll::Pending => handshake.await?,
+    };
+    Ok((stream, demand))
 }
 
 /// Tells a client that speaks HTTP in clear what it has come to. Always an error.

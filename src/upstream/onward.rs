@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use super::Failure;
 use super::exchange::Upload;
 use crate::auth::Passage;
+use crate::certificate::Field;
 use crate::config::{AuthorizationHeader, Origin, Settings};
 use crate::http1::wire::{write_field, write_line};
 use crate::message::headers::{RequestFilter, connection_named, has_token};
@@ -22,6 +23,8 @@ use crate::message::{Request, Target};
 pub(super) struct Onward {
     /// Names of the identity headers.
     pub(super) reserved: Rc<[HeaderName]>,
+    /// Which of them tell what of a client's certificate.
+    certificate: Box<[(HeaderName, Field)]>,
     drop_authorization: bool,
 }
 
@@ -95,7 +98,9 @@ impl Onward {
                 .into_iter()
                 .flatten()
                 .map(|(name, _)| name.clone())
+                .chain(settings.identity.certificate_headers.iter().map(|(name, _)| name.clone()))
                 .collect(),
+            certificate: settings.identity.certificate_headers.clone().into(),
             drop_authorization: settings.identity.authorization == AuthorizationHeader::Remove,
         }
     }
@@ -190,6 +195,13 @@ impl Onward {
         }
         for (name, value) in rights.identity {
             out.field(name, value);
+        }
+        if let Some(certificate) = &request.peer.certificate {
+            for (name, field) in &self.certificate {
+                if let Some(value) = certificate.value(*field) {
+                    out.field(name, value);
+                }
+            }
         }
         tell_origin_of(request, out);
         for value in headers.get_all(header::VIA) {

@@ -183,3 +183,50 @@ pub fn exchange(mut tls: Tls, request: &[u8]) -> (Vec<u8>, bool) {
     let clean = tls.read_to_end(&mut answer).is_ok();
     (answer, clean)
 }
+
+impl Authority {
+    /// An upstream with a certificate for these names that answers every request with `hello`; with `clients`, only to
+    /// whoever shows a certificate of theirs.
+    pub fn upstream(&self, names: &[&str], clients: Option<&Self>) -> SocketAddr {
+        let shown = self.certify(names);
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(clients.der.clone()).unwrap();
+                let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
+                    Arc::new(roots),
+                    provider,
+                );
+                builder.with_client_cert_verifier(verifier.build().unwrap())
+            }
+        };
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(shown.key.clone()));
+        let config = Arc::new(builder.with_single_cert(vec![shown.der.clone()], key).unwrap());
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let connection = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
+                std::thread::spawn(move || {
+                    let mut tls = StreamOwned::new(connection, stream);
+                    let mut read = Vec::new();
+                    let mut piece = [0; 4096];
+                    while let Ok(length @ 1..) = tls.read(&mut piece) {
+                        read.extend_from_slice(&piece[..length]);
+                        if super::find(&read, b"\r\n\r\n").is_some() {
+                            read.clear();
+                            tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+                                .unwrap();
+                        }
+                    }
+                });
+            }
+        });
+        address
+    }
+}

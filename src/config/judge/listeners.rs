@@ -28,12 +28,19 @@ pub(super) fn server(raw: &raw::Server, desk: &mut Desk<'_>) -> Option<Server> {
         Some(written) => tls::servers(&written.value.0, desk),
     };
     let networks = raw.trusted_proxies.as_ref()?;
+    let proxy_protocol = raw.proxy_protocol.as_ref()?;
+    if proxy_protocol.value && networks.value.is_empty() {
+        let reason = "`proxy_protocol` without `trusted_proxies`: every connection would be closed";
+        let mend = "name the proxies whose PROXY header is believed, as trusted_proxies = [\"10.0.0.0/8\"]";
+        desk.report.error(proxy_protocol.place, reason, mend);
+    }
     let max_body_size = raw.max_body_size.as_ref()?.value.0;
     let max_connections = usize::try_from(raw.max_connections.as_ref()?.value.0).ok()?;
     Some(Server {
         listen: listen.value.0.iter().map(|address| address.value.0.clone()).collect(),
         tls: tls?,
         workers,
+        proxy_protocol: proxy_protocol.value,
         trusted_proxies: networks.value.iter().map(|network| network.value.0).collect(),
         header_timeout: raw.header_timeout.as_ref()?.value.0,
         idle_timeout: raw.idle_timeout.as_ref()?.value.0,

@@ -59,8 +59,15 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .issuers
         .as_ref()
         .and_then(|issuers| issuers::issuers(&issuers.value, raw.token.as_ref(), desk));
-    let identity =
-        raw.identity.as_ref().and_then(|identity| identity::identity(&identity.value, desk));
+    let asks_clients = raw
+        .server
+        .as_ref()
+        .and_then(|server| server.value.tls.as_ref())
+        .is_some_and(|tls| tls.value.0.iter().any(|one| one.value.given.has("client_ca_file")));
+    let identity = raw
+        .identity
+        .as_ref()
+        .and_then(|identity| identity::identity(&identity.value, asks_clients, desk));
     let cors = cors::cors(raw.cors.as_ref(), desk);
     let forward_auth = listeners::forward_auth(raw, desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));

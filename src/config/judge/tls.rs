@@ -23,7 +23,7 @@ use crate::secret::Secret;
 pub(super) struct Identity {
     pub(super) certificate: Certificate,
     pub(super) identity: Arc<CertifiedKey>,
-    digest: Context,
+    pub(super) digest: [u8; 32],
 }
 
 /// `[server] tls`, one or several.
@@ -66,12 +66,11 @@ pub(super) fn server(raw: &raw::ServerTls, desk: &mut Desk<'_>) -> Option<Server
         (Some(_) | None, _) => None,
     };
     let clients = clients(raw, desk);
-    let (Identity { certificate, identity, mut digest }, clients) = (identity?, clients?);
-    if let Some(clients) = &clients {
-        digest.update(&[1, u8::from(clients.required)]);
-        clients.roots.iter().for_each(|root| update(&mut digest, root));
-    }
-    Some(ServerTls { certificate, identity, clients, digest: finish(digest) })
+    let (Identity { certificate, identity, digest }, clients) = (identity?, clients?);
+    let mut whole = Context::new(&SHA256);
+    whole.update(&digest);
+    whole.update(&clients.as_ref().map_or([0; 32], |clients| clients.digest));
+    Some(ServerTls { certificate, identity, clients, digest: finish(whole) })
 }
 
 /// Whom it asks for a certificate.
@@ -88,7 +87,10 @@ fn clients(raw: &raw::ServerTls, desk: &mut Desk<'_>) -> Option<Option<ClientCer
     };
     let roots = authorities(file, "client_ca_file", desk)?;
     let required = raw.client_certificate.as_ref()?.value == ClientCertificate::Required;
-    Some(Some(ClientCertificates { roots, required }))
+    let mut digest = Context::new(&SHA256);
+    digest.update(&[u8::from(required)]);
+    roots.iter().for_each(|root| update(&mut digest, root));
+    Some(Some(ClientCertificates { roots, required, digest: finish(digest) }))
 }
 
 /// The certificates (DER) of a file of authorities.
@@ -165,7 +167,7 @@ pub(super) fn identity(
         );
         return None;
     }
-    Some(Identity { certificate, identity: Arc::new(identity), digest })
+    Some(Identity { certificate, identity: Arc::new(identity), digest: finish(digest) })
 }
 
 fn chain(file: &At<FilePath>, desk: &mut Desk<'_>) -> Option<Vec<CertificateDer<'static>>> {

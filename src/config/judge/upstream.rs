@@ -4,10 +4,9 @@ use std::collections::HashMap;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 
-use super::secrets::read_file;
+use super::tls::{Identity, authorities, identity};
 use super::{Desk, health};
 use crate::config::address::LONGEST_SOCKET_PATH;
 use crate::config::excerpt::printable;
@@ -15,7 +14,8 @@ use crate::config::fault::nearest;
 use crate::config::node::Place;
 use crate::config::raw;
 use crate::config::settings::{
-    Balance, DEFAULT_UPSTREAM, MOST_ORIGINS, Origin, OriginAddress, Upstream, UpstreamTls,
+    Balance, DEFAULT_UPSTREAM, MOST_ORIGINS, Origin, OriginAddress, Upstream, UpstreamIdentity,
+    UpstreamTls,
 };
 use crate::config::shape::At;
 use crate::config::value::{self, Text};
@@ -346,32 +346,42 @@ fn tls(
     let roots = match &raw.ca_file {
         None if raw.given.has("ca_file") => return None,
         None => None,
-        Some(path) => {
-            let pem = read_file(&path.value.0, path.place, "ca_file", MOST_CA_BYTES, desk)?;
-            let certificates: Result<Vec<_>, _> =
-                CertificateDer::pem_slice_iter(pem.expose()).collect();
-            match certificates {
-                Ok(certificates) if !certificates.is_empty() => {
-                    Some(certificates.iter().map(|certificate| certificate.to_vec()).collect())
-                }
-                Ok(_) | Err(_) => {
-                    let reason = format!(
-                        "`ca_file` {} holds no certificates in PEM",
-                        path.value.0.display()
-                    );
-                    let mend = "give a file with -----BEGIN CERTIFICATE----- in it";
-                    desk.report.error(path.place, reason, mend);
-                    return None;
-                }
-            }
-        }
+        Some(path) => Some(authorities(path, "ca_file", desk)?),
     };
     let server_name = match &raw.server_name {
         None if raw.given.has("server_name") => return None,
         None => None,
         Some(name) => Some(self::server_name(name, desk)?),
     };
-    Some(UpstreamTls { roots, server_name })
+    Some(UpstreamTls { roots, server_name, identity: client_identity(raw, desk)? })
+}
+
+/// What an upstream is shown, if anything.
+fn client_identity(
+    raw: &raw::UpstreamTls,
+    desk: &mut Desk<'_>,
+) -> Option<Option<UpstreamIdentity>> {
+    match (&raw.certificate_file, &raw.private_key_file) {
+        (Some(certificate), Some(key)) => {
+            let Identity { certificate, identity, digest } = identity(certificate, key, desk)?;
+            Some(Some(UpstreamIdentity { certificate, identity, digest }))
+        }
+        (None, None) => {
+            let given = raw.given.has("certificate_file") || raw.given.has("private_key_file");
+            (!given).then_some(None)
+        }
+        (certificate, _) => {
+            let (has, lacks) = match certificate {
+                Some(_) => ("certificate_file", "private_key_file"),
+                None => ("private_key_file", "certificate_file"),
+            };
+            if !raw.given.has(lacks) {
+                let reason = format!("`{has}` without `{lacks}` proves nothing");
+                desk.report.error(raw.place, reason, "give both, or neither");
+            }
+            None
+        }
+    }
 }
 
 fn server_name(name: &At<Text>, desk: &mut Desk<'_>) -> Option<String> {
@@ -395,8 +405,6 @@ const EXAMPLE: &str = "write a URL such as \"http://127.0.0.1:9000\"";
 const LONGEST_NAME: usize = 64;
 /// RFC 1035 §2.3.4.
 const LONGEST_HOST: usize = 253;
-/// A system's whole collection has some 250 KiB.
-const MOST_CA_BYTES: u64 = 4 << 20;
 
 #[cfg(test)]
 mod tests {

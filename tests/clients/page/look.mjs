@@ -365,6 +365,27 @@ const checks = {
     await clean(seen);
   },
 
+  async reload() {
+    const seen = await open();
+    const { page } = seen;
+    await until(page, "that it serves", () => document.querySelector("#state strong").textContent === "Serving");
+    say("it is serving");
+    await until(page, "the faults", () => document.getElementById("faults").checkVisibility());
+    const faults = await page.locator("#faults-text").textContent();
+    // place, line and caret, each under the other as the terminal has them
+    assert.match(faults, /gateway\.toml:\d+:1/);
+    const [line, caret] = faults.split("\n").map((text) => text.indexOf(text.includes("^") ? "^" : "all_off =")).filter((at) => at > 0);
+    assert.ok(line > 0 && line === caret, faults);
+    assert.match(await text(page, "#overall"), /last reload was not applied.*See configuration/);
+    assert.equal(await text(page, "#state strong"), "Serving, with faults");
+    assert.equal(await page.locator("#plot-traffic .mark-label", { hasText: "not reloaded" }).count(), 1);
+    say("the faults are told");
+    await until(page, "the good reload", () => /Last reload\s*done/.test(document.getElementById("configuration-facts").textContent));
+    assert.equal(await page.locator("#faults").isVisible(), false);
+    assert.match(await text(page, "#configuration-facts"), /Generation\s+2, loaded/);
+    await clean(seen);
+  },
+
   async restart() {
     const seen = await open({ expected: ["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "ERR_SOCKET_NOT_CONNECTED"] });
     const { page } = seen;
