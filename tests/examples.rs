@@ -55,6 +55,11 @@ fn reference_tokens_and_jwts_are_configured_together() {
     markdown::hold("examples/reference-tokens-and-jwts/README.md");
 }
 
+#[test]
+fn requests_go_on_while_one_of_two_origins_is_down() {
+    markdown::hold("examples/several-upstreams/README.md");
+}
+
 /// There is no systemd where the tests run: what is checked is what tollgate makes of the unit's variables.
 #[test]
 fn the_systemd_unit_names_every_secret_that_its_file_wants() {
@@ -103,6 +108,7 @@ fn every_example_is_run_by_a_test() {
         "packaging",
         "reference-tokens-and-jwts",
         "revocable-tokens",
+        "several-upstreams",
         "sidecar",
         "watch-before-you-enforce",
         "with-your-identity-provider",

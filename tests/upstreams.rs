@@ -519,3 +519,105 @@ fn one_full_origin_leaves_its_requests_to_another() {
     held.free();
     assert_eq!(blocked.answer().status, 200);
 }
+
+#[test]
+fn what_is_known_of_every_origin_is_told_and_none_being_well_is_not_ready() {
+    let (a, b, orders) = (Switched::new("a"), Switched::new("b"), Switched::new("orders"));
+    let keys = format!("{}{CHECKS}", urls(&[&a.upstream, &b.upstream]));
+    let named = format!(
+        "[[upstreams]]\nname = \"orders\"\nurl = \"http://{}\"\n{CHECKS}\
+         [[routes]]\nname = \"orders\"\npath = \"/orders/{{*rest}}\"\nupstream = \"orders\"\n\
+         [admin]\nlisten = \"127.0.0.1:0\"\n",
+        orders.upstream.address
+    );
+    let gateway = Gateway::from_toml(&toml(&keys, &named));
+    let admin = gateway.admin.unwrap();
+    let told = |path: &str| {
+        let mut client = support::Client::connect(admin);
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n"));
+        client.answer()
+    };
+    assert_eq!(count(&gateway, 10, "a"), 5);
+    assert_eq!(told("/health/ready").status, 200);
+    b.set(500);
+    let origin = |upstream: usize, origin: usize| {
+        told("/api/status").json()["upstreams"][upstream]["origins"][origin].clone()
+    };
+    eventually("b is unhealthy", || origin(0, 1)["state"] == "unhealthy");
+    eventually("a is healthy", || origin(0, 0)["state"] == "healthy");
+    let status = told("/api/status").json();
+    assert_eq!(status["upstreams"][0]["name"], "default");
+    assert_eq!(status["upstreams"][0]["balance"], "least_requests");
+    assert_eq!(status["upstreams"][1]["name"], "orders");
+    let (a_said, b_said) = (origin(0, 0), origin(0, 1));
+    assert_eq!(a_said["url"], format!("http://{}", a.upstream.address));
+    assert_eq!(a_said["requests"], 5);
+    assert_eq!(a_said["active"], 0);
+    assert_eq!(b_said["last_error"], "check_status");
+    assert!(b_said["failures"].as_u64().unwrap() >= 2);
+    let since = b_said["since"].as_u64().unwrap();
+    assert!(status["now"].as_u64().unwrap() - since < 20, "{status}");
+    let routes = status["routes"].as_array().unwrap();
+    assert!(routes.iter().any(|route| route["name"] == "orders" && route["upstream"] == "orders"));
+    let metrics = told("/metrics").text();
+    let usable = |one: &Switched| {
+        let label = format!("origin=\"http://{}\"", one.upstream.address);
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("tollgate_upstream_usable{") && line.contains(&label));
+        line.unwrap().rsplit(' ').next().unwrap().to_owned()
+    };
+    assert_eq!((usable(&a).as_str(), usable(&b).as_str()), ("1", "0"));
+    for one in [&a, &b, &orders] {
+        one.set(500);
+    }
+    eventually("it is not ready", || told("/health/ready").status == 503);
+    for one in [&a, &b, &orders] {
+        one.set(200);
+    }
+    eventually("it is ready again", || told("/health/ready").status == 200);
+}
+
+#[test]
+fn what_is_known_of_an_origin_outlives_a_reload_that_leaves_it_where_it_is() {
+    let (a, b) = (Switched::new("a"), Switched::new("b"));
+    let both = format!("{}balance = \"round_robin\"\n", urls(&[&a.upstream, &b.upstream]));
+    let keys = format!("{both}ejection = {{ failures = 3 }}\n");
+    let gateway = Gateway::from_toml(&toml(&keys, ""));
+    a.set(503);
+    assert_eq!(count(&gateway, 50, "b"), 47);
+    a.set(200);
+    // other rules, and then other settings of the same upstream: it stays left out
+    gateway.reload(&toml(&keys, "[access]\nmode = \"report\"")).unwrap();
+    assert_eq!(count(&gateway, 50, "b"), 50);
+    gateway.reload(&toml(&format!("{keys}timeout = \"5s\"\n"), "")).unwrap();
+    assert_eq!(count(&gateway, 50, "b"), 50);
+    // where nobody is to be left out, nobody is
+    gateway.reload(&toml(&format!("{both}ejection = {{ failures = 0 }}\n"), "")).unwrap();
+    assert_eq!(count(&gateway, 50, "b"), 25);
+    // and one that is gone gets nothing
+    gateway.reload(&toml(&urls(&[&a.upstream]), "")).unwrap();
+    assert_eq!(count(&gateway, 50, "a"), 50);
+}
+
+#[test]
+fn a_health_check_that_comes_and_goes_with_a_reload_decides_from_then_on_and_no_longer() {
+    let a = Switched::new("a");
+    let gateway = Gateway::before(a.upstream.address);
+    a.set(500);
+    assert_eq!(gateway.ask(get("/")).text(), "a");
+    let url = format!("http://{}", a.upstream.address);
+    gateway.reload(&support::toml(&url, "", CHECKS, "")).unwrap();
+    eventually("it is unhealthy", || gateway.ask(get("/")).status == 503);
+    gateway.reload(&support::toml(&url, "", "", "")).unwrap();
+    eventually("it is asked again", || gateway.ask(get("/")).text() == "a");
+    let checks = |upstream: &Upstream| {
+        upstream.seen().iter().filter(|seen| seen.line.contains("/healthz")).count()
+    };
+    eventually("the checks end", || {
+        let before = checks(&a.upstream);
+        std::thread::sleep(Duration::from_millis(700)); // longer than from one check to the next
+        checks(&a.upstream) == before
+    });
+    assert_eq!(gateway.ask(get("/")).text(), "a");
+}

@@ -148,6 +148,9 @@ impl Facts {
         if !judges_own && others.len() > 0 && !others.any(|(_, it)| it.state.is_usable()) {
             return Some("no issuer can be asked, and none of its keys are known");
         }
+        if !current.origins().any_usable() {
+            return Some("no origin of any upstream is well");
+        }
         None
     }
 }

@@ -9,9 +9,11 @@ use super::expiry::endings;
 use super::exposition::{Exposition, Format, Kind};
 use super::facts::{Facts, standings};
 use super::process::Process;
+use crate::config::Origin;
 use crate::gateway::Generation;
 use crate::issuers::Standing;
 use crate::observe::{Counters, Metrics, OTHER, Reading};
+use crate::upstream::OriginReport;
 
 /// All numbers now.
 pub(super) fn document(facts: &Facts, format: Format) -> String {
@@ -26,6 +28,7 @@ pub(super) fn document(facts: &Facts, format: Format) -> String {
     connections(out, facts, &workers);
     limits(out, &reading, &workers);
     issuers(out, &current, now);
+    upstreams(out, facts, &current);
     caches(out, &current, &workers, now);
     configuration(out, facts, &current, now);
     process(out, facts);
@@ -152,6 +155,52 @@ fn limits(out: &mut Exposition, reading: &Reading, workers: &[Arc<Metrics>]) {
     .sample(&[("limit", "max_connections")], held_back)
     .sample(&[("limit", "rate_limit")], refused("rate_limited"))
     .sample(&[("limit", "token_throttle")], refused("throttled"));
+}
+
+fn upstreams(out: &mut Exposition, facts: &Facts, current: &Generation) {
+    let mut all: Vec<(&str, String, OriginReport)> = Vec::new();
+    for (upstream, origins) in current.origins().reports(facts.clock.monotonic()) {
+        let named = |(origin, report): (&Origin, OriginReport)| {
+            (upstream.name.as_str(), origin.to_string(), report)
+        };
+        all.extend(origins.into_iter().map(named));
+    }
+    let mut family = |name, kind, about, number: fn(&OriginReport) -> u64| {
+        out.family(name, kind, about);
+        for (upstream, origin, report) in &all {
+            out.sample(&[("upstream", upstream), ("origin", origin)], number(report));
+        }
+    };
+    family(
+        "tollgate_upstream_usable",
+        Kind::Gauge,
+        "Whether requests are sent to the origin: it is well, and not left out.",
+        |report| u64::from(report.standing.is_usable()),
+    );
+    family(
+        "tollgate_upstream_requests_active",
+        Kind::Gauge,
+        "Requests sent to the origin whose answers have not ended.",
+        |report| report.active,
+    );
+    family(
+        "tollgate_upstream_connections_idle",
+        Kind::Gauge,
+        "Connections to the origin that wait for a request.",
+        |report| report.idle,
+    );
+    family(
+        "tollgate_upstream_requests_total",
+        Kind::Counter,
+        "Requests sent to the origin.",
+        |report| report.requests,
+    );
+    family(
+        "tollgate_upstream_failures_total",
+        Kind::Counter,
+        "Requests and health checks that the origin failed.",
+        |report| report.failures,
+    );
 }
 
 fn issuers(out: &mut Exposition, current: &Generation, now: u64) {

@@ -10,11 +10,14 @@ use serde_json::{Value, json};
 use super::expiry::{Level, endings};
 use super::facts::{Facts, lock, standings};
 use super::history::STEP_SECONDS;
-use crate::config::{Policy, Protect, Route, StoreUrl};
+use crate::config::{
+    DEFAULT_UPSTREAM, Origin, Policy, Protect, Route, Settings, StoreUrl, Upstream,
+};
 use crate::gateway::Generation;
 use crate::issuers::State;
 use crate::keys::VerifyingKey;
 use crate::observe::{BOUNDS_US, Gauge, Latencies, Metrics, Reading, RouteReading};
+use crate::upstream::OriginReport;
 
 /// The state now.
 pub(super) fn document(facts: &Facts) -> Value {
@@ -34,7 +37,7 @@ pub(super) fn document(facts: &Facts) -> Value {
         "history": { "step_seconds": STEP_SECONDS, "points": lock(&facts.history).points() },
         "routes": routes(&current, &reading),
         "issuers": issuers(&current, now),
-        "upstreams": [],
+        "upstreams": upstreams(facts, &current, now),
         "tokens": tokens(&reading),
         "caches": caches(&current, &workers, now),
         "store": store(&current),
@@ -179,8 +182,11 @@ fn routes(current: &Generation, reading: &Reading) -> Vec<Value> {
     let settings = current.settings();
     let nothing = RouteReading::default();
     let named = |name: &str| reading.routes.get(name).unwrap_or(&nothing);
-    let mut all: Vec<Value> =
-        settings.routes.iter().map(|route| configured(route, named(&route.name))).collect();
+    let mut all: Vec<Value> = settings
+        .routes
+        .iter()
+        .map(|route| configured(route, settings, named(&route.name)))
+        .collect();
     let is_configured = |name: &str| settings.routes.iter().any(|route| route.name == name);
     let rest = reading.routes.keys().map(AsRef::as_ref).filter(|name| *name != DEFAULT);
     for name in std::iter::once(DEFAULT).chain(rest).filter(|name| !is_configured(name)) {
@@ -195,14 +201,15 @@ fn routes(current: &Generation, reading: &Reading) -> Vec<Value> {
                 "access": policy.map_or("own", access),
                 "policy": policy.map(demands),
                 "mode": policy.map_or("enforce", mode),
-                "upstream": policy.map(|_| "default"),
+                "upstream": policy.map(|_| DEFAULT_UPSTREAM),
             }),
         ));
     }
     all
 }
 
-fn configured(route: &Route, numbers: &RouteReading) -> Value {
+fn configured(route: &Route, settings: &Settings, numbers: &RouteReading) -> Value {
+    let upstream = settings.every_upstream().nth(route.upstream);
     with_numbers(
         numbers,
         json!({
@@ -213,9 +220,34 @@ fn configured(route: &Route, numbers: &RouteReading) -> Value {
             "access": access(&route.policy),
             "policy": demands(&route.policy),
             "mode": mode(&route.policy),
-            "upstream": "default",
+            "upstream": upstream.map(|upstream| &upstream.name),
         }),
     )
+}
+
+/// Every upstream, and how each of its origins stands.
+fn upstreams(facts: &Facts, current: &Generation, now: u64) -> Vec<Value> {
+    let origin = |(origin, report): (&Origin, OriginReport)| {
+        json!({
+            "url": origin.to_string(),
+            "state": report.standing.as_str(),
+            "since": now.saturating_sub(report.since.as_secs()),
+            "active": report.active,
+            "idle": report.idle,
+            "requests": report.requests,
+            "failures": report.failures,
+            "last_error": report.last_error,
+        })
+    };
+    let reports = current.origins().reports(facts.clock.monotonic());
+    let one = |(upstream, origins): (&Upstream, Vec<_>)| {
+        json!({
+            "name": upstream.name,
+            "balance": upstream.balance.as_str(),
+            "origins": origins.into_iter().map(origin).collect::<Vec<_>>(),
+        })
+    };
+    reports.map(one).collect()
 }
 
 fn with_numbers(numbers: &RouteReading, mut route: Value) -> Value {

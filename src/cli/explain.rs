@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use super::{ExplainArgs, WRONG, settings, wrong};
 use crate::auth::MAX_TOKEN;
 use crate::clock::Clock;
-use crate::config::Settings;
+use crate::config::{DEFAULT_UPSTREAM, Settings};
 use crate::gateway::{Explanation, Gateway, Generation, Refusal};
 use crate::http1::{BadHead, parse_request};
 use crate::message::{Body, Peer, Request};
@@ -146,6 +146,11 @@ fn tell(out: &mut String, said: &Explanation) -> std::fmt::Result {
         }
         if let Some(other) = &route.instead_of {
             writeln!(out, "          as it stands it would meet the less strict {other}")?;
+        }
+        match (&route.rewrite, route.upstream.as_str()) {
+            (Some(rewrite), upstream) => writeln!(out, "upstream  {upstream}, as {rewrite}")?,
+            (None, DEFAULT_UPSTREAM) => {}
+            (None, upstream) => writeln!(out, "upstream  {upstream}")?,
         }
         writeln!(out, "demands   {}", said.demands.join("\n          "))?;
         if let Some(cors) = &said.cors {

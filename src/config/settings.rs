@@ -259,6 +259,18 @@ pub enum Balance {
     Random,
 }
 
+impl Balance {
+    /// As the file has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastRequests => "least_requests",
+            Self::RoundRobin => "round_robin",
+            Self::Random => "random",
+        }
+    }
+}
+
 /// One address of an upstream.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Origin {

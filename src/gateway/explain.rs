@@ -10,7 +10,7 @@ use crate::auth::{
     Asking, Authentication, Check, Credential, Denied, Permitted, Policy, Requirement, authorize,
     credential,
 };
-use crate::config::{Demands, Protect};
+use crate::config::{Demands, Protect, Settings};
 use crate::message::{Request, Response};
 use crate::route::Choice;
 
@@ -58,6 +58,10 @@ pub struct RuleSaid {
     pub read_as: Option<String>,
     /// The laxer rule that the path leads to as it stands.
     pub instead_of: Option<String>,
+    /// The name of the upstream that it leads to.
+    pub upstream: String,
+    /// What the upstream gets instead of the path, as it was written.
+    pub rewrite: Option<String>,
 }
 
 /// One check and how it went.
@@ -106,7 +110,7 @@ impl Gateway {
         };
         let policy = &choice.rule.policy;
         let guarded = policy.guards(&request);
-        said.route = Some(rule_said(&choice, &request));
+        said.route = Some(rule_said(&choice, &request, self.generation.settings()));
         said.demands = demands_said(policy, guarded);
         said.cors = self.cors.as_ref().and_then(|rules| rules.said(choice.rule));
         said.rate_limit = self.limits.as_ref().and_then(|limits| limits.said(choice.rule));
@@ -264,7 +268,7 @@ impl Explanation {
     }
 }
 
-fn rule_said(choice: &Choice<'_>, request: &Request) -> RuleSaid {
+fn rule_said(choice: &Choice<'_>, request: &Request, settings: &Settings) -> RuleSaid {
     let rule = choice.rule;
     let matches = rule.pattern.as_ref().map_or_else(
         || "no route matches: [access] decides".to_owned(),
@@ -292,6 +296,11 @@ fn rule_said(choice: &Choice<'_>, request: &Request) -> RuleSaid {
         matches,
         read_as: choice.reading().filter(|reading| reading != request.target.path()),
         instead_of: choice.instead_of.map(|other| other.name.as_str().to_owned()),
+        upstream: settings
+            .every_upstream()
+            .nth(rule.upstream)
+            .map_or(String::new(), |upstream| upstream.name.clone()),
+        rewrite: rule.rewrite.as_ref().map(|rewrite| rewrite.text.clone()),
     }
 }
 

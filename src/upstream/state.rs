@@ -117,6 +117,15 @@ pub struct OriginReport {
 }
 
 impl Standing {
+    /// Whether requests are sent to it.
+    #[must_use]
+    pub const fn is_usable(self) -> bool {
+        match self {
+            Self::Healthy | Self::Unknown | Self::Returning => true,
+            Self::Ejected | Self::Unhealthy => false,
+        }
+    }
+
     /// As the status document has it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -144,6 +153,9 @@ impl Origins {
         let mut origins = Self::build(settings, clock, previous)?;
         let mut watcher = previous.and_then(|previous| previous.watcher.clone());
         for group in origins.groups.iter_mut().filter_map(Arc::get_mut) {
+            if group.settings.ejection.failures.is_none() || group.origins.len() == 1 {
+                group.origins.iter().for_each(|origin| origin.take_back());
+            }
             if group.settings.health.is_none() {
                 group.origins.iter().for_each(|origin| origin.forget_checks());
                 continue;
@@ -409,6 +421,11 @@ impl OriginState {
             self.ejected_until.store(0, Ordering::Relaxed);
         }
         true
+    }
+
+    /// Nobody is left out any more.
+    fn take_back(&self) {
+        self.ejected_until.store(0, Ordering::Relaxed);
     }
 
     /// Nobody checks any more.

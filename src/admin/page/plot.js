@@ -148,12 +148,13 @@ export class Plot {
   }
 
   marksOf() {
-    return this.marks.filter((mark) => mark.at > this.from && mark.at <= this.to).flatMap((mark) => {
+    // each label on a line of its own: two can be near one another
+    return this.marks.filter((mark) => mark.at > this.from && mark.at <= this.to).flatMap((mark, row) => {
       const x = this.x(mark.at);
       const late = x > this.width - 80;
       return [
         ["line", { class: `mark level-${mark.level}`, x1: x, x2: x, y1: 0, y2: this.height - AXIS }],
-        ["text", { class: `mark-label level-${mark.level}`, x: late ? x - 4 : x + 4, y: TOP + 4, "text-anchor": late ? "end" : "start" }, mark.label],
+        ["text", { class: `mark-label level-${mark.level}`, x: late ? x - 4 : x + 4, y: TOP + 4 + row * 13, "text-anchor": late ? "end" : "start" }, mark.label],
       ];
     });
   }

@@ -65,7 +65,7 @@ function keys({ keys: known = [], keys_age_seconds: age }) {
 const REFUSALS = [
   { label: "When", brief: true, cell: (refusal, now) => [time(refusal.at, now)] },
   { label: "Status", brief: true, cell: (refusal) => [["span", { class: `status class-${Math.floor(refusal.status / 100)}` }, String(refusal.status)]] },
-  { label: "Request", head: true, cell: (refusal) => [["span", { class: "mono request" }, ["b", {}, refusal.method], ` ${refusal.path}`]] },
+  { label: "Request", head: true, cell: ({ method, path }) => [method === "-" ? quiet("could not be read") : ["span", { class: "mono request" }, ["b", {}, method], ` ${path}`]] },
   { label: "Reason", cell: (refusal) => [["span", {}, reason(refusal.reason)], ["span", { class: "code under" }, refusal.reason]] },
   { label: "Route", cell: (refusal) => [refusal.route ?? "–"] },
   { label: "Client", cell: (refusal) => [["span", { class: "mono" }, refusal.client ?? "–"], ...(refusal.client_id ? [["span", { class: "under" }, refusal.client_id]] : [])] },

@@ -23,7 +23,7 @@ export class Traffic {
     });
     this.latency = new Plot(byId("plot-latency"), {
       label: "Latency, point in time",
-      strips: [{ height: 192, log: true, format: micros, series: [
+      strips: [{ height: 174, log: true, format: micros, series: [
         { name: "whole", label: "Whole p99", value: known("p99_us") },
         { name: "whole", label: "Whole p50", dashed: true, value: known("p50_us") },
         { name: "upstream", label: "Upstream p99", value: known("upstream_p99_us") },

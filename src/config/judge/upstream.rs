@@ -79,19 +79,32 @@ fn name<'r>(name: &'r At<Text>, desk: &mut Desk<'_>) -> Option<&'r str> {
 
 /// Where the URLs of an upstream are written, in order.
 pub(super) fn places(raw: &raw::Upstream) -> Vec<Place> {
-    let urls = raw.urls.iter().flat_map(|urls| &urls.value);
-    raw.url.iter().chain(urls).map(|url| url.place).collect()
+    written(raw).iter().flat_map(|(_, urls)| urls.iter().map(|url| url.place)).collect()
+}
+
+/// The URLs and the key that they stand under. A variable or a flag for the one takes the place of the other in the file.
+fn written(raw: &raw::Upstream) -> Option<(&'static str, &[At<Text>])> {
+    let is_given = |place: Place| matches!(place, Place::Given(_));
+    match (&raw.url, &raw.urls) {
+        (Some(url), Some(urls)) if is_given(url.place) == is_given(urls.place) => None,
+        (Some(url), Some(_)) if is_given(url.place) => Some(("url", std::slice::from_ref(url))),
+        (_, Some(urls)) => Some(("urls", urls.value.as_slice())),
+        (Some(url), None) => Some(("url", std::slice::from_ref(url))),
+        (None, None) => None,
+    }
 }
 
 /// The origins, each one once.
 fn origins(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Vec<Origin>> {
-    if let (Some(url), Some(urls)) = (&raw.url, &raw.urls) {
-        let mend = "put all of them into `urls`, and leave `url` out";
-        let reason = "the upstream has both `url` and `urls`; the other one at";
-        desk.report.clash(url.place, urls.place, reason, mend);
+    let Some((key, written)) = written(raw) else {
+        if let (Some(url), Some(urls)) = (&raw.url, &raw.urls) {
+            let mend = "put all of them into `urls`, and leave `url` out";
+            let reason = "the upstream has both `url` and `urls`; the other one at";
+            desk.report.clash(url.place, urls.place, reason, mend);
+        }
         return None;
-    }
-    if let Some(urls) = &raw.urls {
+    };
+    if let ("urls", Some(urls)) = (key, &raw.urls) {
         let reason = match urls.value.len() {
             0 => "`urls` is an empty list".to_owned(),
             count if count > MOST_ORIGINS => format!("`urls` has {count} entries"),
@@ -105,11 +118,6 @@ fn origins(raw: &raw::Upstream, desk: &mut Desk<'_>) -> Option<Vec<Origin>> {
     }
     let mut origins: Vec<(Origin, Place)> = Vec::new();
     let mut whole = true;
-    let (key, written) = match (&raw.url, &raw.urls) {
-        (Some(url), _) => ("url", std::slice::from_ref(url)),
-        (None, Some(urls)) => ("urls", urls.value.as_slice()),
-        (None, None) => return None,
-    };
     for url in written {
         match origin(&url.value.0) {
             Ok(origin) => {

@@ -1,5 +1,6 @@
 use super::super::settings::{Balance, RewritePart};
-use super::{SMALL, faults, load_text, reasons};
+use super::super::{Sources, load};
+use super::{Folder, SMALL, faults, load_text, reasons};
 
 #[test]
 fn several_urls_and_named_upstreams_are_read() {
@@ -149,4 +150,23 @@ fn what_has_no_effect_is_warned_of() {
         let warnings: Vec<&str> = loaded.warnings.iter().map(|warning| warning.reason()).collect();
         assert_eq!(warnings, [reason]);
     }
+}
+
+#[test]
+fn a_variable_or_a_flag_for_one_url_takes_the_place_of_several_in_the_file_and_the_other_way_round()
+{
+    let urls = |text: &str, variables: &[(&str, &str)]| -> Vec<String> {
+        let settings = load_text(text, variables).unwrap().settings;
+        settings.upstream.origins.iter().map(ToString::to_string).collect()
+    };
+    let several = "upstream.urls = [\"http://a\", \"http://b\"]";
+    assert_eq!(urls(several, &[("TOLLGATE_UPSTREAM__URL", "http://c")]), ["http://c"]);
+    let one = "upstream.url = \"http://a\"";
+    let given = [("TOLLGATE_UPSTREAM__URLS", "http://b, http://c")];
+    assert_eq!(urls(one, &given), ["http://b", "http://c"]);
+    let folder = Folder::new();
+    let file = Some(folder.write("gateway.toml", several));
+    let sources = Sources { file, upstream: Some("http://d".to_owned()), ..Sources::default() };
+    let settings = load(&sources).unwrap().settings;
+    assert_eq!(settings.upstream.origins[0].to_string(), "http://d");
 }

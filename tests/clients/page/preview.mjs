@@ -1,6 +1,8 @@
 // Shows the page with numbers that are made up, read anew at each load: for working on it.
 //
-//   node tests/clients/page/preview.mjs [PORT]      QUIET=1 before it: a gateway that has nothing to tell
+//   node tests/clients/page/preview.mjs [PORT]
+//   QUIET=1 node …                                         a gateway that has nothing to tell
+//   STATUS=http://127.0.0.1:9090/api/status node …         what a running gateway says, on the page as it stands here
 
 import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
@@ -12,10 +14,16 @@ const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 const port = Number(process.argv[2] ?? 8099);
 const started = Date.now() / 1_000 - 94_000;
 
-createServer((request, response) => {
+async function told() {
+  if (process.env.STATUS) return (await fetch(process.env.STATUS)).json();
+  return process.env.QUIET ? quiet() : busy(undefined, started);
+}
+
+createServer(async (request, response) => {
   const { pathname } = new URL(request.url, "http://localhost");
   if (pathname === "/api/status") {
-    const document = process.env.QUIET ? quiet() : busy(undefined, started);
+    const document = await told().catch(() => null);
+    if (document === null) return void response.writeHead(502).end();
     response.writeHead(200, { "content-type": "application/json" }).end(JSON.stringify(document));
     return;
   }
