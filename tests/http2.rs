@@ -836,3 +836,53 @@ fn more_streams_than_allowed_are_refused_and_the_others_served() {
     assert_eq!((served, refused), (3, 2));
     assert_eq!(upstream.seen().len(), 3);
 }
+
+// H.107, H.108, H.114, H.115: the twins of what HTTP/1.1 removes
+#[test]
+fn what_a_client_cannot_say_of_itself_never_reaches_the_upstream() {
+    let site = Site::new();
+    let token = bearer(&site);
+    let fields = [
+        ("authorization", token.as_str()),
+        ("x-auth-client", "admin"),
+        ("x_auth_client", "admin"),
+        ("x.auth.client", "admin"),
+        ("x-auth-subject", "admin"),
+        ("x-forwarded-for", "6.6.6.6"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "evil.test"),
+        ("forwarded", "for=6.6.6.6"),
+        ("x-real-ip", "6.6.6.6"),
+        ("x-original-url", "/admin"),
+        ("x-rewrite-url", "/admin"),
+        ("remote-user", "admin"),
+        ("proxy", "http://evil.test"),
+        ("proxy-authorization", "Basic eA=="),
+        ("http2-settings", "AAMAAABk"),
+        ("trailer", "x"),
+        ("x-kept", "yes"),
+    ];
+    assert_eq!(ask(&site, &request("POST", "/x", &fields), b"body").status(), Some(200));
+    let seen = site.look().remove(0);
+    assert_eq!(seen.field("x-auth-client").as_deref(), Some(support::CLIENT));
+    assert_eq!(seen.field("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+    assert_eq!(seen.field("x-forwarded-proto").as_deref(), Some("http"));
+    assert_eq!(seen.field("x-forwarded-host").as_deref(), Some("api.test"));
+    assert_eq!(seen.field("x-kept").as_deref(), Some("yes"));
+    for gone in [
+        "x_auth_client",
+        "x.auth.client",
+        "x-real-ip",
+        "x-original-url",
+        "x-rewrite-url",
+        "remote-user",
+        "proxy",
+        "proxy-authorization",
+        "http2-settings",
+        "trailer",
+    ] {
+        assert!(seen.field(gone).is_none(), "{gone}: {seen:?}");
+    }
+    let all = format!("{seen:?}");
+    assert!(!all.contains("admin") && !all.contains("6.6.6.6") && !all.contains("evil"), "{all}");
+}
