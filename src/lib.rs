@@ -25,6 +25,7 @@ pub mod route;
 pub mod auth;
 pub mod token;
 
+pub mod export;
 pub mod issuers;
 
 pub mod http1;

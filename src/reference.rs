@@ -102,7 +102,8 @@ pub fn assertion(client: &str, token_id: &str) -> [u8; 32] {
 }
 
 /// The `jti` of a reference token. Nobody can tell the token from it.
-fn token_id(digest: &[u8; 32]) -> String {
+#[must_use]
+pub fn token_id(digest: &[u8; 32]) -> String {
     let hash = hash(&[b"jti of\0", digest]);
     URL_SAFE_NO_PAD.encode(&hash[..16])
 }

@@ -109,6 +109,9 @@ pub(crate) fn settings_with(keys: KeyRing) -> Settings {
         store: StoreUrl::Memory,
         admin: None,
         log: Log { json: false, level: "info".to_owned(), access: true },
+        tracing: None,
+        audit: None,
+        digest: None,
     }
 }
 

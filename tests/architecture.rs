@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["upstream"],
     &["route"],
     &["auth", "token"],
-    &["issuers"],
+    &["export", "issuers"],
     &["http1"],
     &["dial", "tls"],
     &["observe"],

@@ -226,3 +226,35 @@ fn a_preflight_opens_nothing() {
     assert!(upstream.seen().is_empty());
     assert_eq!(gateway.ask(preflight("/players", "null", "POST")).status, 204);
 }
+
+/// Two free ports.
+fn ports() -> [u16; 2] {
+    let listeners = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
+}
+
+#[test]
+fn a_browser_lets_pages_of_listed_origins_read_answers_and_others_not() {
+    let run = |command: &str, arguments: &[&str], variables: &[(&str, String)]| {
+        let mut command = std::process::Command::new(command);
+        command.args(arguments).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let ended = command.envs(variables.iter().cloned()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.success(), "{said}");
+        String::from_utf8(ended.stdout).unwrap()
+    };
+    run("bash", &["tests/install.sh", "page"], &[]);
+    let upstream = lax();
+    let [listed, stranger] = ports();
+    let gateway = gateway(&upstream, &format!("[cors]\norigins = [\"http://127.0.0.1:{listed}\"]"));
+    let variables = [
+        ("GATEWAY", format!("http://{}", gateway.address)),
+        ("LISTED", listed.to_string()),
+        ("STRANGER", stranger.to_string()),
+        ("TOKEN", gateway.token()),
+    ];
+    assert_eq!(run("node", &["tests/clients/page/cors.mjs"], &variables).trim(), "well");
+    // a preflight and a PUT of the stranger's: the first was kept from the upstream, and so the second was never sent
+    let puts = upstream.seen().into_iter().filter(|seen| seen.line.starts_with("PUT")).count();
+    assert_eq!(puts, 1);
+}

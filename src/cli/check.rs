@@ -84,6 +84,10 @@ fn upstream_lines(settings: &Settings) -> Vec<(&'static str, String)> {
         if origins.len() > 1 {
             text += &format!(" ({})", balance(upstream.balance));
         }
+        if let Some(health) = &upstream.health {
+            let interval = u64::try_from(health.interval.as_millis()).unwrap_or(u64::MAX);
+            text += &format!(", asked for {} each {}", health.path, show_duration(interval));
+        }
         match number {
             0 => lines.push(("forwards to", text)),
             _ => lines.push(("upstream", format!("{}: {text}", upstream.name))),

@@ -14,6 +14,9 @@ use super::value::bad;
 /// A number, a duration or a size within bounds.
 #[derive(Clone)]
 pub(super) struct Whole<L>(pub(super) u64, PhantomData<L>);
+/// A share of the whole: 0 to 1.
+#[derive(Clone, Copy)]
+pub(super) struct Ratio(pub(super) f64);
 /// Counted in milliseconds.
 #[derive(Clone)]
 pub(super) struct Span<L>(pub(super) Duration, PhantomData<L>);
@@ -49,6 +52,33 @@ impl<L: Limits> Read for Whole<L> {
         };
         let number = bounded::<L>(node, number, |number| number.to_string(), report)?;
         Some(Self(number, PhantomData))
+    }
+}
+
+impl Read for Ratio {
+    fn shape() -> Shape {
+        Shape::value(json!({ "type": "number", "minimum": 0, "maximum": 1 }))
+    }
+
+    fn read(node: &Node, report: &mut Report) -> Option<Self> {
+        let number = match &node.value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(0) => Some(0.0),
+            Value::Integer(1) => Some(1.0),
+            Value::Integer(_) => Some(f64::NAN),
+            Value::Text(text) if node.is_given() => text.trim().parse().ok(),
+            _ => None,
+        };
+        let Some(number) = number else {
+            report.wrong_type(node, "a number from 0 to 1");
+            return None;
+        };
+        if !(0.0..=1.0).contains(&number) {
+            let mend = "write a number such as 0.1 for every tenth";
+            bad(node, "is not between 0 and 1", mend, report);
+            return None;
+        }
+        Some(Self(number))
     }
 }
 

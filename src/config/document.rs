@@ -35,6 +35,12 @@ struct Given {
 
 impl Source {
     /// Takes the text of the file.
+    /// SHA-256 of the file's text, in hexadecimal.
+    pub(super) fn digest(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, self.text.as_bytes());
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     pub(super) fn take_file(&mut self, name: String, text: Zeroizing<String>) {
         self.name = name;
         self.text = text;

@@ -76,7 +76,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Faults> {
 pub fn load_and_note(sources: &Sources) -> Result<Loaded, (Faults, Vec<SeenFile>)> {
     let mut source = Source::default();
     let mut report = Report::default();
-    let settings = settings(sources, &mut source, &mut report);
+    let settings = settings(sources, &mut source, &mut report).map(|settings| Settings {
+        digest: sources.file.as_ref().map(|_| source.digest()),
+        ..settings
+    });
     let clean = report.is_clean();
     let files = report.take_files();
     let faults = report.finish(&source);

@@ -5,7 +5,7 @@
 #![allow(rustdoc::broken_intra_doc_links)] // these texts are the schema's, too: their brackets are those of TOML
 
 use super::address::{ListenAddress, Network, Socket};
-use super::amount::{Limits, Size, Span, Whole};
+use super::amount::{Limits, Ratio, Size, Span, Whole};
 use super::node::{Node, Value};
 use super::report::Report;
 use super::shape::{At, Key, Read, Shape, field, section};
@@ -49,6 +49,10 @@ section! {
         admin: Admin;
         /// What is logged, to standard output.
         log: Log = ();
+        /// Spans for an OpenTelemetry collector; off when absent.
+        tracing: Tracing;
+        /// Who was given which token and who was refused, as a stream of its own; off when absent.
+        audit: Audit;
     }
 
     /// How clients are let in.
@@ -446,6 +450,28 @@ section! {
     Admin {
         /// Where /health/live and /health/ready answer. Required.
         listen: Socket;
+    }
+
+    /// Who was given which token and who was refused: JSON, one event a line.
+    Audit {
+        /// Where events go: stdout, stderr or file:/path; a file is opened again at every reload. Required.
+        output: Text;
+        /// Whether no token is issued and none revoked unless that is written.
+        required: bool = false;
+    }
+
+    /// Spans for an OpenTelemetry collector.
+    Tracing {
+        /// Where spans are sent, by OTLP over HTTP in protobuf, such as http://127.0.0.1:4318/v1/traces. Required.
+        endpoint: Text;
+        /// The share of requests that become spans, 0 to 1. A trusted proxy that tells a trace decides for it.
+        sample_ratio: Ratio = 1.0;
+        /// What the collector calls this gateway.
+        service_name: Text = "tollgate";
+        /// Headers for the collector, such as an API key. Better: headers_file.
+        headers: Entries<Hidden> = ();
+        /// The file that holds such headers, each on a line of its own as `Name: value`.
+        headers_file: FilePath;
     }
 
     /// What is logged, to standard output.

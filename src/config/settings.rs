@@ -52,6 +52,12 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// `[log]`
     pub log: Log,
+    /// `[tracing]`; off when absent.
+    pub tracing: Option<Tracing>,
+    /// `[audit]`; off when absent.
+    pub audit: Option<Audit>,
+    /// SHA-256 of the file that these come from, in hexadecimal; none where there was no file.
+    pub digest: Option<String>,
 }
 
 impl Settings {
@@ -695,6 +701,53 @@ pub enum StoreUrl {
 pub struct Admin {
     /// Where `/health/live` and `/health/ready` answer.
     pub listen: SocketAddr,
+}
+
+/// `[audit]`
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Audit {
+    /// Where events go.
+    pub output: AuditOutput,
+    /// Whether nothing is issued or revoked unless that is written.
+    pub required: bool,
+}
+
+/// Where events go.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum AuditOutput {
+    /// `stdout`
+    Stdout,
+    /// `stderr`
+    Stderr,
+    /// `file:/path`
+    File(PathBuf),
+}
+
+/// `[tracing]`
+#[derive(Clone, Debug)]
+pub struct Tracing {
+    /// Where spans are sent.
+    pub endpoint: Endpoint,
+    /// The share of requests that become spans, 0 to 1.
+    pub sample_ratio: f64,
+    /// What the collector calls this gateway.
+    pub service_name: String,
+    /// Headers for the collector; each name once.
+    pub headers: Vec<(HeaderName, Secret<String>)>,
+}
+
+/// Whether an exporter for one is good for the other, too.
+impl PartialEq for Tracing {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { endpoint, sample_ratio, service_name, headers } = self;
+        *endpoint == other.endpoint
+            && sample_ratio.to_bits() == other.sample_ratio.to_bits()
+            && *service_name == other.service_name
+            && headers.len() == other.headers.len()
+            && headers.iter().zip(&other.headers).all(|(left, right)| {
+                left.0 == right.0 && left.1.same_bytes(right.1.expose().as_bytes())
+            })
+    }
 }
 
 /// `[log]`

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::export;
 use crate::issuers::Issuers;
 use crate::limit::Limits;
+use crate::observe::{AuditLog, SpanSink};
 use crate::store::{MemoryStore, Store};
 use crate::tls::{TlsServer, TlsServerError};
 use crate::token::{self, TokenService};
@@ -25,12 +27,22 @@ pub struct Generation {
     pub(super) limits: Arc<Limits>,
     /// Towards clients; without it they are served in clear.
     pub(super) tls: Option<Arc<TlsServer>>,
+    /// Where it is told who was let in and who was not; none where it is not told.
+    pub(super) audit: Option<Arc<AuditLog>>,
+    /// To whoever exports spans; none where none are made.
+    pub(super) spans: Option<SpanSink>,
     pub(super) clock: Clock,
 }
 
 /// Why a configuration that was judged cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
+    /// The audit log cannot be opened.
+    #[error("the audit log cannot be written: {0}; see audit.output")]
+    Audit(#[source] io::Error),
+    /// Spans cannot be exported.
+    #[error(transparent)]
+    Export(#[from] export::ExportError),
     /// TLS towards clients cannot be set up.
     #[error(transparent)]
     TlsServer(#[from] TlsServerError),
@@ -66,6 +78,7 @@ impl Generation {
     /// [`SetupError`]
     pub fn offline(settings: Settings, clock: Clock) -> Result<Arc<Self>, SetupError> {
         let store = Arc::new(MemoryStore::new(clock.clone()));
+        let settings = Settings { tracing: None, audit: None, ..settings };
         let origins = Origins::offline(&settings, &clock)?;
         Self::build(settings, Arc::default(), origins, store, clock, None)
     }
@@ -102,6 +115,8 @@ impl Generation {
             &clock,
             previous.and_then(|previous| previous.tls.as_ref()),
         )?;
+        let spans = spans(&settings, previous)?;
+        let audit = audit(&settings, &clock, previous).map_err(SetupError::Audit)?;
         let limits = previous.map(|previous| Arc::clone(&previous.limits));
         Ok(Arc::new(Self {
             number: previous.map_or(1, |previous| previous.number + 1),
@@ -109,11 +124,25 @@ impl Generation {
             tokens,
             issuers,
             store,
+            spans,
+            audit,
             origins,
             limits: limits.unwrap_or_else(|| Arc::new(Limits::new(clock.monotonic()))),
             tls,
             clock,
         }))
+    }
+
+    /// Where it is told who was let in and who was not.
+    #[must_use]
+    pub const fn audit(&self) -> Option<&Arc<AuditLog>> {
+        self.audit.as_ref()
+    }
+
+    /// To whoever exports spans; none where none are made.
+    #[must_use]
+    pub const fn spans(&self) -> Option<&SpanSink> {
+        self.spans.as_ref()
     }
 
     /// Counts from 1.
@@ -144,5 +173,34 @@ impl Generation {
     #[must_use]
     pub const fn settings(&self) -> &Arc<Settings> {
         &self.settings
+    }
+}
+
+/// The exporter of the previous configuration, if it is good for this one.
+fn spans(
+    settings: &Settings,
+    previous: Option<&Generation>,
+) -> Result<Option<SpanSink>, export::ExportError> {
+    let Some(tracing) = &settings.tracing else { return Ok(None) };
+    match previous.filter(|previous| previous.settings.tracing.as_ref() == Some(tracing)) {
+        Some(previous) => Ok(previous.spans.clone()),
+        None => export::start(tracing).map(Some),
+    }
+}
+
+/// The audit log of the previous configuration, its file opened again, if it is good for this one.
+fn audit(
+    settings: &Settings,
+    clock: &Clock,
+    previous: Option<&Generation>,
+) -> io::Result<Option<Arc<AuditLog>>> {
+    let Some(audit) = &settings.audit else { return Ok(None) };
+    let known = previous.filter(|previous| previous.settings.audit.as_ref() == Some(audit));
+    match known.and_then(|known| known.audit.as_ref()) {
+        Some(log) => {
+            log.reopen();
+            Ok(Some(Arc::clone(log)))
+        }
+        None => AuditLog::start(audit, clock.clone()).map(Some),
     }
 }

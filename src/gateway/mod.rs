@@ -27,13 +27,15 @@ use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
 use crate::clock::Clock;
-use crate::config::{Server, Settings};
+use crate::config::{Server, Settings, TokenFormat};
 use crate::limit::Quota;
 use crate::message::{Body, Peer, Request, Response, headers, origin};
-use crate::observe::{Decision, Held, Record, RequestIds, RouteName};
+use crate::observe::{
+    self, AskedUpstream, AuditEvent, Decision, Held, Record, RequestIds, RouteName, Tracer,
+};
 use crate::route::{Choice, Routes, Rule};
 use crate::tls::TlsServer;
-use crate::token::{Asked, Endpoint, Standing, TokenJudge, TokenService};
+use crate::token::{Answer, Asked, Deed, Endpoint, Standing, TokenJudge, TokenService};
 use crate::upstream::Upstreams;
 
 /// One worker's gateway, by one configuration. Requests keep the one that they began with.
@@ -51,6 +53,7 @@ pub struct Gateway {
     /// For challenges: the URL of the metadata of what is protected here (RFC 9728 §5.1), by the configuration alone.
     resource_metadata: Option<String>,
     upstreams: Upstreams,
+    tracer: Option<Rc<Tracer>>,
     limits: Option<RateLimits>,
     cors: Option<CorsRules>,
     forward_auth: Option<ForwardAuth>,
@@ -109,6 +112,7 @@ impl Gateway {
                 ids.prefix(),
             ),
             ids,
+            tracer: tracer(&generation),
             limits: RateLimits::new(settings, &generation.limits),
             cors: CorsRules::new(settings),
             forward_auth: ForwardAuth::new(settings),
@@ -147,6 +151,8 @@ impl Gateway {
         record.version = Some(request.version);
         // a proxy that asks takes 200 for a yes, whatever its client's call wants to hear
         record.is_grpc = grpc::is_call(&request.headers) && self.asks_to_verify(request).is_none();
+        record.audit = self.generation.audit.clone();
+        record.trace = self.tracer.as_ref().map(|tracer| Box::new(tracer.begin(request)));
         record.client_address =
             origin::client_address(&request.peer, &request.headers, &self.server.trusted_proxies);
         record
@@ -160,6 +166,7 @@ impl Gateway {
         refusal: &Refusal,
     ) -> (Record, Response) {
         let mut record = Record::begin(started, self.ids.take(None), Rc::clone(peer));
+        record.audit = self.generation.audit.clone();
         let response = self.refuse(&mut record, refusal);
         (record, response)
     }
@@ -214,7 +221,10 @@ impl Gateway {
         grpc::tell(response, &refusal.to_string())
     }
 
-    async fn answer(&self, request: Request, record: &mut Record) -> Result<Response, Refusal> {
+    async fn answer(&self, mut request: Request, record: &mut Record) -> Result<Response, Refusal> {
+        if let Some(trace) = &record.trace {
+            trace.tell(&mut request.headers);
+        }
         if let Some(endpoint) = self.asks_to_verify(&request) {
             return Ok(Box::pin(self.verify(endpoint, request, record)).await);
         }
@@ -223,6 +233,9 @@ impl Gateway {
                 Ok(self.own(&tokens, endpoint, request, record).await)
             }
             Verdict::Forward(permitted, quota) => {
+                if let Some(trace) = record.trace.as_mut().filter(|trace| trace.is_sampled()) {
+                    trace.asked = self.asked(&permitted);
+                }
                 let mut forwarded =
                     self.upstreams.forward(permitted, record.request_id.as_bytes()).await?;
                 record.upstream_time = Some(forwarded.took);
@@ -288,6 +301,18 @@ impl Gateway {
         }
     }
 
+    /// Which upstream is asked from now on, for the trace.
+    fn asked(&self, permitted: &Permitted) -> Option<AskedUpstream> {
+        let number = permitted.passage().destination.upstream;
+        let upstream = self.generation.settings.every_upstream().nth(number)?;
+        let authority = match upstream.origins.as_slice() {
+            [origin] => Some(origin.authority.clone()),
+            _ => None,
+        };
+        let since = self.clock.monotonic();
+        Some(AskedUpstream { name: upstream.name.clone(), authority, since })
+    }
+
     /// Decides, and does nothing else.
     async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
@@ -296,6 +321,9 @@ impl Gateway {
         }
         let choice = self.routes.choose(&request)?;
         record.route = choice.rule.name.clone();
+        if let (Some(trace), Some(pattern)) = (&mut record.trace, &choice.rule.pattern) {
+            trace.route = trace.is_sampled().then(|| pattern.path.to_string().into());
+        }
         let now = self.clock.unix_seconds();
         let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
             Judged::Now(authentication) => authentication,
@@ -379,7 +407,12 @@ impl Gateway {
         let asked = Asked { method, headers, body: request.body, address };
         let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
-        record.client_id = answer.client_id.map(Into::into);
+        record.client_id = answer.client_id.as_deref().map(Into::into);
+        let mut answer = answer;
+        if !audited(record, &answer).await {
+            answer = Answer::unavailable();
+            record.reason = "audit_failed";
+        }
         if endpoint == Endpoint::Token {
             record.client_authentication = answer.authentication;
         }
@@ -416,6 +449,39 @@ impl TokenJudge for Gateway {
             Err(_) => Standing::Bad,
         }
     }
+}
+
+/// None where no spans are made.
+fn tracer(generation: &Generation) -> Option<Rc<Tracer>> {
+    let (spans, settings) = (generation.spans.clone()?, generation.settings.tracing.as_ref()?);
+    Some(Rc::new(Tracer::new(spans, settings.sample_ratio, generation.clock.clone())))
+}
+
+/// Tells what became of a token. Whether the answer may say so.
+async fn audited(record: &Record, answer: &Answer) -> bool {
+    let (Some(audit), Some(deed)) = (&record.audit, &answer.deed) else { return true };
+    let (asked, authentication) = (observe::Asked::of(record), answer.authentication);
+    let event = match &**deed {
+        Deed::Issued { token_id, scope, audience, expires_at, format } => AuditEvent::Issued {
+            asked,
+            authentication,
+            scope,
+            audience,
+            jti: token_id,
+            expires_at: *expires_at,
+            format: match format {
+                TokenFormat::Jwt => "jwt",
+                TokenFormat::Opaque => "opaque",
+            },
+        },
+        Deed::Revoked { token_id, expires_at } => {
+            AuditEvent::Revoked { asked, jti: token_id.as_deref(), expires_at: *expires_at }
+        }
+        Deed::Told { token_id, active } => {
+            AuditEvent::Introspected { asked, active: *active, jti: token_id.as_deref() }
+        }
+    };
+    audit.assure(&event).await
 }
 
 /// The URL of the metadata of the first audience that is a URL.

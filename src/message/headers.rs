@@ -113,6 +113,8 @@ pub fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
                 | "content-encoding"
                 | "cookie"
                 | "origin"
+                | "traceparent"
+                | "tracestate"
                 | "close"
                 | "keep-alive"
                 | "upgrade"

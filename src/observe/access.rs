@@ -5,11 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::io::Write;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Version};
 
+use super::audit::AuditLog;
 use super::metrics::Meter;
+use super::trace::Trace;
 use super::{LogSink, Metrics};
 use crate::clock::Clock;
 use crate::config::Log;
@@ -98,6 +101,10 @@ pub struct Record {
     pub meaning: Option<StatusCode>,
     /// From sending the request to the head of the upstream's answer.
     pub upstream_time: Option<Duration>,
+    /// Its part in a trace, where tracing is on.
+    pub trace: Option<Box<Trace>>,
+    /// Where it is told that it was refused.
+    pub audit: Option<Arc<AuditLog>>,
 }
 
 impl Record {
@@ -120,6 +127,8 @@ impl Record {
             is_grpc: false,
             meaning: None,
             upstream_time: None,
+            trace: None,
+            audit: None,
         }
     }
 }
@@ -176,6 +185,12 @@ impl AccessLog {
 
     /// Closes a record: `bytes` of body left for the client; `whole` unless the answer was cut.
     pub fn end(&self, record: &Record, status: StatusCode, bytes: u64, whole: bool) {
+        if let Some(trace) = &record.trace {
+            trace.end(record, status, whole);
+        }
+        if let Some(audit) = &record.audit {
+            audit.end(record, status);
+        }
         let took = self.clock.monotonic().saturating_duration_since(record.started);
         self.meter.end(record, record.meaning.unwrap_or(status), whole, took, || {
             self.clock.unix_seconds()
@@ -248,6 +263,11 @@ impl AccessLog {
         out.extend_from_slice(status.as_str().as_bytes());
         out.extend_from_slice(b",\"bytes\":");
         write_number(out, bytes);
+        if let Some(trace) = &record.trace {
+            out.extend_from_slice(b",\"trace_id\":\"");
+            out.extend_from_slice(&trace.id());
+            out.push(b'"');
+        }
         out.extend_from_slice(b",\"upstream_us\":");
         match record.upstream_time {
             Some(time) => write_number(out, micros(time)),
@@ -306,6 +326,10 @@ impl AccessLog {
         write_number(out, micros(took));
         out.extend_from_slice(b" request_id=");
         write_escaped(out, record.request_id.as_bytes());
+        if let Some(trace) = &record.trace {
+            out.extend_from_slice(b" trace_id=");
+            out.extend_from_slice(&trace.id());
+        }
         out.extend_from_slice(if whole { b"\n" } else { b" aborted\n" });
     }
 

@@ -38,7 +38,7 @@ use crate::admin::Facts;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::gateway::{Generation, SetupError};
-use crate::observe::{LogSink, Metrics, Reading};
+use crate::observe::{AuditEvent, LogSink, Metrics, Reading};
 use crate::store;
 use admin_thread::AdminThread;
 use listener::Listening;
@@ -188,6 +188,13 @@ pub fn start(
         None => None,
     };
     running.control.begin(lines, listening, admin);
+    if let Some(audit) = generation.audit() {
+        audit.tell(&AuditEvent::Started {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            configuration: generation.settings().digest.as_deref(),
+        });
+    }
     Ok(running)
 }
 
@@ -273,6 +280,14 @@ impl Running {
         for worker in self.workers.drain(..) {
             let _ = worker.join(); // a worker that panicked has said so in the log
         }
+        let generation = self.shared.generation.load_full();
+        if let Some(audit) = generation.audit() {
+            audit.tell(&AuditEvent::Stopped { requests: self.totals().requests });
+            audit.flush(LAST_EVENTS);
+        }
+        if let Some(spans) = generation.spans() {
+            spans.flush(LAST_SPANS);
+        }
         self.advance(Phase::Ending);
         drop(self.watcher.take());
         if let Some(admin) = self.control.take_admin() {
@@ -288,3 +303,8 @@ impl Drop for Running {
         self.end();
     }
 }
+
+/// How long the end waits for the last spans.
+const LAST_SPANS: Duration = Duration::from_secs(2);
+/// How long the end waits for the last events of the audit log.
+const LAST_EVENTS: Duration = Duration::from_secs(5);

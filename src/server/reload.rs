@@ -18,6 +18,7 @@ use crate::admin::{ReloadReport, Reloaded};
 use crate::clock::Clock;
 use crate::config::{Fault, Settings};
 use crate::gateway::{Generation, SetupError};
+use crate::observe::AuditEvent;
 
 /// Why a configuration is not applied.
 #[derive(Debug, thiserror::Error)]
@@ -193,7 +194,19 @@ impl Control {
 
     fn note(&self, faults: Vec<String>) {
         let at = self.shared.clock.unix_seconds();
-        self.shared.reloads.note(at, self.shared.generation.load().number(), faults);
+        let generation = self.shared.generation.load_full();
+        if let Some(audit) = generation.audit() {
+            if !faults.is_empty() {
+                audit.reopen(); // whoever moved the file away waits for it, whatever the configuration is like
+            }
+            audit.tell(&AuditEvent::Reload {
+                ok: faults.is_empty(),
+                generation: generation.number(),
+                configuration: generation.settings().digest.as_deref(),
+                faults: &faults,
+            });
+        }
+        self.shared.reloads.note(at, generation.number(), faults);
     }
 
     fn apply(&self, settings: Settings) -> Result<Arc<Generation>, ReloadError> {

@@ -233,6 +233,7 @@ impl TokenError {
             client_id: None,
             authentication: "",
             code: self.code(),
+            deed: None,
         }
     }
 }

@@ -46,6 +46,12 @@ pub enum IssueError {
     Key(#[from] KeyError),
 }
 
+/// A token, and its `jti`.
+pub(super) struct Minted {
+    pub(super) token: String,
+    pub(super) id: String,
+}
+
 /// What is said in a token (RFC 9068 §2.2), in one pass and without a tree.
 struct Claims<'a> {
     issuer: &'a str,
@@ -88,12 +94,13 @@ pub(super) fn issue(
     audience: &Value,
     now: u64,
     expires_in: u64,
-) -> Result<String, IssueError> {
+) -> Result<Minted, IssueError> {
     let mut random = [0; TOKEN_ID_BYTES];
     rand::fill(&mut random)?;
-    let token_id = URL_SAFE_NO_PAD.encode(random);
-    let token_id = token_id.as_str();
-    Ok(key.sign(TYPE, &Claims { issuer, client, scopes, audience, now, expires_in, token_id })?)
+    let id = URL_SAFE_NO_PAD.encode(random);
+    let token_id = id.as_str();
+    let claims = Claims { issuer, client, scopes, audience, now, expires_in, token_id };
+    Ok(Minted { token: key.sign(TYPE, &claims)?, id })
 }
 
 /// A reference token for `client`, kept in `store` until `expires_in` seconds from `now` have passed.
@@ -104,7 +111,7 @@ pub(super) async fn refer(
     audience: Value,
     now: u64,
     expires_in: u64,
-) -> Result<String, TokenError> {
+) -> Result<Minted, TokenError> {
     let kept = Kept {
         client_id: client.id.clone(),
         scope: scopes.to_string(),
@@ -117,7 +124,7 @@ pub(super) async fn refer(
     // Strings and numbers alone: there is nothing that cannot be written.
     let record = serde_json::to_vec(&kept).unwrap_or_default();
     store.put(digest, record.into(), kept.exp).await?;
-    Ok(token)
+    Ok(Minted { token, id: reference::token_id(&digest) })
 }
 
 /// An access token for the client `id` of `settings`, as the token endpoint would issue it at `now`; with
@@ -151,7 +158,9 @@ pub fn mint(
     }
     let expires_in = expires_in.map_or(record.expires_in, |lifetime| lifetime.as_secs().max(1));
     let audience = Request::default().audience(&record.audience).unwrap_or_default();
-    issue(token.keys.signing(), &token.issuer, &record, &scopes, &audience, now, expires_in)
+    let keys = &token.keys;
+    issue(keys.signing(), &token.issuer, &record, &scopes, &audience, now, expires_in)
+        .map(|minted| minted.token)
 }
 
 /// RFC 9068 §2.1.

@@ -30,6 +30,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde::Serialize;
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 pub use client::Disbelief;
@@ -42,7 +43,7 @@ use crate::identity::{Principal, Scopes};
 use crate::keys::KeyRing;
 use crate::message::BodyError;
 use crate::reference::Bond;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use assertion::Expected;
 use client::{Clients, Presented};
 use grant::{Format, Request};
@@ -153,6 +154,40 @@ pub struct Answer {
     pub authentication: &'static str,
     /// What happened, from a closed set of names. For the log.
     pub code: &'static str,
+    /// What became of a token, for the audit log.
+    pub deed: Option<Box<Deed>>,
+}
+
+/// What became of a token.
+#[derive(Clone, Debug)]
+pub enum Deed {
+    /// It was issued.
+    Issued {
+        /// Its `jti`.
+        token_id: String,
+        /// `scope`
+        scope: String,
+        /// `aud`
+        audience: Value,
+        /// Its end, seconds since 1970.
+        expires_at: u64,
+        /// What it is.
+        format: TokenFormat,
+    },
+    /// It was called back.
+    Revoked {
+        /// Its `jti`.
+        token_id: Option<String>,
+        /// Its end, seconds since 1970.
+        expires_at: u64,
+    },
+    /// A client was told of it.
+    Told {
+        /// Its `jti`, if it is good and the client may know of it.
+        token_id: Option<String>,
+        /// Whether that is so.
+        active: bool,
+    },
 }
 
 /// Who asks, as far as it is known yet.
@@ -165,6 +200,15 @@ struct Granted {
     token: String,
     expires_in: u64,
     scopes: Scopes,
+    deed: Deed,
+}
+
+impl Answer {
+    /// What is told where something that has to be kept cannot be.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        TokenError::from(StoreError::Unwritable).into_answer()
+    }
 }
 
 impl TokenService {
@@ -263,6 +307,7 @@ impl TokenService {
         let scopes = request.scopes(&client.scopes)?;
         let audience = request.audience(&client.audience)?;
         let (now, expires_in) = (self.clock.unix_seconds(), client.expires_in);
+        let told = audience.clone();
         let token = match client.format {
             TokenFormat::Jwt => {
                 let (key, issuer) = (self.keys.signing(), &self.issuer);
@@ -273,7 +318,15 @@ impl TokenService {
                 issue::refer(store, client, &scopes, audience, now, expires_in).await?
             }
         };
-        Ok(Granted { token, expires_in, scopes })
+        let issue::Minted { token, id } = token;
+        let deed = Deed::Issued {
+            token_id: id,
+            scope: scopes.to_string(),
+            audience: told,
+            expires_at: now.saturating_add(expires_in),
+            format: client.format,
+        };
+        Ok(Granted { token, expires_in, scopes, deed })
     }
 
     /// The client, unless it or its address failed too often.
@@ -369,6 +422,7 @@ impl Granted {
             client_id: None,
             authentication: "",
             code: "issued",
+            deed: Some(Box::new(self.deed)),
         }
     }
 }

@@ -82,6 +82,7 @@ impl Documents {
             client_id: None,
             authentication: "",
             code: "published",
+            deed: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::{Disbelief, Presented, Record};
 use super::{
-    Answer, Asked, Asker, Standing, TokenError, TokenJudge, TokenService, common_headers,
+    Answer, Asked, Asker, Deed, Standing, TokenError, TokenJudge, TokenService, common_headers,
     json as written,
 };
 use crate::identity::Principal;
@@ -29,15 +29,17 @@ impl TokenService {
     ) -> Result<Answer, TokenError> {
         let (client, token) = self.question(asked, asker).await?;
         let standing = judge.judge(token.expose(), self.clock.unix_seconds(), false).await;
+        let mut deed = Deed::Told { token_id: None, active: false };
         let (code, body) = match standing {
             Standing::Good(principal, _) if may_know(client, &principal) => {
+                deed = Deed::Told { token_id: principal.token_id.clone(), active: true };
                 ("token_active", active(*principal))
             }
             Standing::Good(..) => ("token_not_for_client", json!({ "active": false })),
             Standing::Bad => ("token_inactive", json!({ "active": false })),
             Standing::Unknown => return Err(StoreError::Unwritable.into()),
         };
-        Ok(answer(written(&body), code))
+        Ok(answer(written(&body), code, Some(deed)))
     }
 
     /// Revokes a token of the client that asks. Once this is answered with 200, no request that begins later gets
@@ -52,7 +54,7 @@ impl TokenService {
         let standing = judge.judge(token.expose(), self.clock.unix_seconds(), true).await;
         let (principal, bond) = match standing {
             Standing::Good(principal, bond) => (principal, bond),
-            Standing::Bad => return Ok(answer(Bytes::new(), "nothing_to_revoke")),
+            Standing::Bad => return Ok(answer(Bytes::new(), "nothing_to_revoke", None)),
             Standing::Unknown => return Err(StoreError::Unwritable.into()),
         };
         if principal.client_id.as_deref() != Some(&client.id) {
@@ -63,7 +65,9 @@ impl TokenService {
             Bond::Unless(key) => self.store.revoke(key, principal.expires_at).await?,
             Bond::While(digest) => self.store.remove(digest).await?,
         }
-        Ok(answer(Bytes::new(), "revoked"))
+        let Principal { token_id, expires_at, .. } = *principal;
+        let deed = Deed::Revoked { token_id, expires_at };
+        Ok(answer(Bytes::new(), "revoked", Some(deed)))
     }
 
     /// Who asks, and about which token.
@@ -113,7 +117,7 @@ fn active(principal: Principal) -> Value {
     Value::Object(members)
 }
 
-fn answer(body: Bytes, code: &'static str) -> Answer {
+fn answer(body: Bytes, code: &'static str, deed: Option<Deed>) -> Answer {
     Answer {
         status: StatusCode::OK,
         headers: common_headers(),
@@ -121,5 +125,6 @@ fn answer(body: Bytes, code: &'static str) -> Answer {
         client_id: None,
         authentication: "",
         code,
+        deed: deed.map(Box::new),
     }
 }

@@ -1,6 +1,7 @@
 //! From what was written to what the program runs on: what one key alone cannot tell is judged here.
 
 mod access;
+mod audit;
 mod client_keys;
 mod clients;
 mod cors;
@@ -14,6 +15,7 @@ mod secrets;
 mod store;
 mod tls;
 mod token;
+mod tracing;
 mod upstream;
 
 use std::path::Path;
@@ -70,6 +72,8 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .and_then(|identity| identity::identity(&identity.value, asks_clients, desk));
     let cors = cors::cors(raw.cors.as_ref(), desk);
     let forward_auth = listeners::forward_auth(raw, desk);
+    let tracing = tracing::tracing(raw.tracing.as_ref(), desk);
+    let audit = audit::audit(raw.audit.as_ref(), desk);
     let store = raw.store.as_ref().and_then(|store| store::store(&store.value, desk));
     let access = raw.access.as_ref().and_then(|access| access::access(&access.value, desk));
     let rate_limit = raw
@@ -111,6 +115,9 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
             None => None,
         },
         log: log?,
+        tracing: tracing?,
+        audit: audit?,
+        digest: None,
     })
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::super::{LimitPer, RateLimit};
+use super::super::{AuditOutput, LimitPer, RateLimit};
 use super::{SMALL, faults, load_text, reasons};
 
 fn with(section: &str) -> String {
@@ -99,4 +99,68 @@ fn forward_auth_has_a_path_of_its_own_and_somebody_who_asks() {
     assert!(text.contains("is no plain path"), "{text}");
     let text = told("[forward_auth]\npath = \"/a\"\n[[routes]]\npath = \"/a/\"");
     assert!(text.contains("the forward-auth endpoint has its path"), "{text}");
+}
+
+#[cfg(not(feature = "otel"))]
+#[test]
+fn tracing_is_refused_where_it_was_not_built_in() {
+    let text = faults(with("[tracing]\nendpoint = \"http://127.0.0.1:4318/v1/traces\""));
+    assert!(text.contains("built without otel") && text.contains("on by default"), "{text}");
+}
+
+#[cfg(feature = "otel")]
+#[test]
+fn tracing_has_an_endpoint_and_its_secrets_are_not_told() {
+    let told = |table: &str| faults(with(&format!("[tracing]\n{table}")));
+    assert!(told("sample_ratio = 1").contains("[tracing] has no `endpoint`"));
+    let good = "endpoint = \"http://127.0.0.1:4318/v1/traces\"";
+    for ratio in ["1.5", "-0.1", "nan", "2"] {
+        let text = told(&format!("{good}\nsample_ratio = {ratio}"));
+        assert!(text.contains("is not between 0 and 1"), "{ratio}: {text}");
+    }
+    assert!(told(&format!("{good}\nsample_ratio = \"1\"")).contains("a number from 0 to 1"));
+    let text = told("endpoint = \"grpc://user:hunter22@a:4317\"");
+    assert!(
+        text.contains("no URL that spans could be sent to") && !text.contains("hunter22"),
+        "{text}"
+    );
+    let text = told(&format!("{good}\nheaders = {{ \"x api\" = \"hunter22\" }}"));
+    assert!(text.contains("no header that can be set") && !text.contains("hunter22"), "{text}");
+    let text = told(&format!("{good}\nheaders = {{ Host = \"hunter22\" }}"));
+    assert!(text.contains("no header that can be set") && !text.contains("hunter22"), "{text}");
+    let loaded = load_text(
+        with(&format!("[tracing]\n{good}\nheaders = {{ x-api-key = \"hunter22\" }}")),
+        &[("TOLLGATE_TRACING__SAMPLE_RATIO", "0.25")],
+    );
+    let tracing = loaded.unwrap().settings.tracing.unwrap();
+    assert!((tracing.sample_ratio - 0.25).abs() < f64::EPSILON);
+    assert_eq!(tracing.headers[0].0, "x-api-key");
+    assert!(!format!("{tracing:?}").contains("hunter22"));
+    let away =
+        with("[tracing]\nendpoint = \"http://collector.example:4318\"\nheaders = { a = \"b\" }");
+    let warnings = load_text(away, &[]).unwrap().warnings;
+    let reasons: Vec<_> = warnings.iter().map(|warning| warning.reason()).collect();
+    assert!(reasons.iter().any(|reason| reason.contains("in clear")), "{reasons:?}");
+    assert!(reasons.iter().any(|reason| reason.contains("/v1/traces")), "{reasons:?}");
+}
+
+#[test]
+fn an_audit_log_has_an_output() {
+    let output = |text: &str| {
+        let loaded = load_text(with(&format!("[audit]\noutput = \"{text}\"")), &[]).unwrap();
+        loaded.settings.audit.unwrap().output
+    };
+    assert_eq!(output("stdout"), AuditOutput::Stdout);
+    assert_eq!(
+        output("file:/var/log/audit.jsonl"),
+        AuditOutput::File("/var/log/audit.jsonl".into())
+    );
+    assert_eq!(output("file:///var/log/a"), AuditOutput::File("/var/log/a".into()));
+    let AuditOutput::File(beside) = output("file:audit.jsonl") else { panic!() };
+    assert!(beside.is_absolute() && beside.ends_with("audit.jsonl"), "{beside:?}");
+    let told = |table: &str| faults(with(&format!("[audit]\n{table}")));
+    assert!(told("required = true").contains("[audit] has no `output`"));
+    assert!(told("output = \"stdot\"").contains("did you mean `stdout`?"));
+    assert!(told("output = \"/var/log/a\"").contains("use stdout, stderr or file:/path"));
+    assert!(told("output = \"file:\"").contains("names no file"));
 }
