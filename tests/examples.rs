@@ -1,5 +1,5 @@
 //! Every example runs, and does what its text says. `examples/sidecar` has a file of its own; `tests/packaging.rs` has
-//! `examples/kubernetes` and `examples/packaging`.
+//! `examples/kubernetes` and `examples/packaging`, and `tests/grpc_end_to_end.rs` runs what `examples/grpc` holds.
 
 mod markdown;
 mod pasted;
@@ -25,6 +25,11 @@ fn one_file_runs_with_secrets_from_variables_and_from_files() {
 }
 
 #[test]
+fn a_client_writes_by_its_certificate_and_a_stolen_token_is_worth_nothing() {
+    markdown::hold("examples/tls/README.md");
+}
+
+#[test]
 fn an_admin_area_is_closed() {
     markdown::hold("examples/admin-area/README.md");
 }
@@ -33,6 +38,11 @@ fn an_admin_area_is_closed() {
 #[test]
 fn another_proxy_asks() {
     markdown::hold("examples/forward-auth/README.md");
+}
+
+#[test]
+fn a_grpc_service_is_configured() {
+    markdown::hold("examples/grpc/README.md");
 }
 
 #[test]
@@ -84,6 +94,18 @@ fn the_systemd_unit_names_every_secret_that_its_file_wants() {
 }
 
 #[test]
+fn the_socket_unit_holds_the_address_that_the_configuration_names() {
+    let example = Path::new(ROOT).join("examples/from-the-environment");
+    let unit = fs::read_to_string(example.join("tollgate.socket")).unwrap();
+    let held = unit.lines().find_map(|line| line.strip_prefix("ListenStream=")).unwrap();
+    let config = fs::read_to_string(example.join("gateway.toml")).unwrap();
+    assert!(config.contains(&format!("listen = \"{held}\"")), "{held}");
+    let service = fs::read_to_string(example.join("tollgate.service")).unwrap();
+    assert!(service.contains("Type=notify"));
+    assert!(service.contains("ExecReload=/bin/kill -HUP $MAINPID"));
+}
+
+#[test]
 fn a_gateway_in_process_does_what_it_prints() {
     let mut example = Command::new(env!("CARGO"));
     example.args(["run", "--quiet", "--locked", "--example", "in_process"]).current_dir(ROOT);
@@ -102,6 +124,7 @@ fn every_example_is_run_by_a_test() {
         "admin-area",
         "forward-auth",
         "from-the-environment",
+        "grpc",
         "in-front-of-an-api",
         "in_process.rs",
         "kubernetes",
@@ -110,6 +133,7 @@ fn every_example_is_run_by_a_test() {
         "revocable-tokens",
         "several-upstreams",
         "sidecar",
+        "tls",
         "watch-before-you-enforce",
         "with-your-identity-provider",
     ];

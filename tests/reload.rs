@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use support::process::Process;
 use support::provider::{Key, Manner, Provider};
+use support::tls::{Authority, client};
 use support::{
     AUDIENCE, Answer, CLIENT, Client, Gateway, SECRET, Upstream, bearer, eventually, form, get,
     post, scratch_file, toml,
@@ -191,6 +192,11 @@ fn c198_a_reload_while_an_issuer_is_down_keeps_its_keys() {
     gateway.reload(&file(&upstream, &format!("{issuers}leeway = \"10s\"\n"))).unwrap();
     assert_eq!(ask(), 200);
     assert_eq!((provider.metadata(), provider.fetches()), fetches);
+    // even where it is asked about tokens in another way from now on
+    let asked =
+        "introspection = { client_id = \"resource1\", client_secret = \"h7Qm2vY0tq8Zp4Xk #!\" }\n";
+    gateway.reload(&file(&upstream, &format!("{issuers}{asked}"))).unwrap();
+    assert_eq!(ask(), 200);
     // c199: without its issuer the token is one of nobody's; with it again, its keys have to be fetched anew
     gateway.reload(&file(&upstream, "")).unwrap();
     assert_eq!(ask(), 401);
@@ -459,4 +465,30 @@ fn a_touch_is_no_change() {
     // longer than two looks
     std::thread::sleep(std::time::Duration::from_millis(4_500));
     assert_eq!(gateway.count("configuration applied"), 0);
+}
+
+#[test]
+fn a_certificate_that_was_renewed_is_shown_without_a_signal_and_open_connections_go_on() {
+    let upstream = Upstream::start();
+    let (old, new) = (Authority::new(), Authority::new());
+    let (first, second) = (old.certify(&["api.test"]), new.certify(&["api.test"]));
+    let server = format!("tls = {}", first.toml(""));
+    let gateway = Process::start(&toml(&format!("http://{}", upstream.address), &server, "", ""));
+    let mut kept = client(old.client().connect(gateway.address, "api.test"));
+    kept.send(get("/"));
+    assert_eq!(kept.answer().status, 200);
+    assert!(new.client().try_connect(gateway.address, "api.test").is_err());
+
+    // a key that is not the certificate's is a fault, and one after the other is not noticed as such for long
+    std::fs::copy(&second.certificate_file, &first.certificate_file).unwrap();
+    gateway.wait_for_lines("configuration not applied", 1);
+    old.client().connect(gateway.address, "api.test");
+    std::fs::copy(&second.key_file, &first.key_file).unwrap();
+    gateway.wait_for_lines("configuration applied", 1);
+    let mut fresh = client(new.client().connect(gateway.address, "api.test"));
+    fresh.send(get("/"));
+    assert_eq!(fresh.answer().status, 200);
+    assert!(old.client().try_connect(gateway.address, "api.test").is_err());
+    kept.send(get("/"));
+    assert_eq!(kept.answer().status, 200);
 }

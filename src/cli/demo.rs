@@ -12,6 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::{COULD_NOT_START, DemoArgs, WRONG, complain, run};
 use crate::config::{Faults, Settings, Sources, load};
 use crate::demo::SampleApi;
+use crate::server::Arrival;
 
 pub(super) fn main(args: &DemoArgs) -> ExitCode {
     match demo(args.listen.as_deref().unwrap_or(LISTEN)) {
@@ -43,7 +44,7 @@ fn demo(listen: &str) -> Result<ExitCode, DemoError> {
     let api = SampleApi::start()?;
     let secret = random_text()?;
     let settings = settings(listen, api.address(), &secret)?;
-    Ok(run::serve(settings, None, io::stderr(), |running| {
+    Ok(run::serve(settings, Arrival::default(), None, io::stderr(), |running| {
         let mut out = io::stdout().lock();
         for gateway in running.addresses() {
             // Whoever does not read the lines may still use the gateway.

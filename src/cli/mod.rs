@@ -50,7 +50,8 @@ enum Command {
     /// Run the gateway (what happens without a command, too)
     #[command(after_help = "\
 Example:
-  tollgate run --config gateway.toml --listen 0.0.0.0:8080 --upstream http://10.0.0.5:9000")]
+  tollgate run --config gateway.toml --listen 0.0.0.0:8080 --upstream http://10.0.0.5:9000
+  tollgate run --take-over \"$(pidof tollgate)\"      the new program in place of the running one")]
     Run(RunArgs),
 
     /// Run the gateway in front of a built-in sample API, and print curl lines that work
@@ -149,6 +150,10 @@ pub(crate) struct RunArgs {
     /// Forward to here instead of where the file says
     #[arg(short, long, value_name = "URL")]
     pub(crate) upstream: Option<String>,
+    /// Take the place of the gateway with this process number: listen beside it on the same addresses, and have it end
+    /// once requests are served here
+    #[arg(long, value_name = "PID")]
+    pub(crate) take_over: Option<u32>,
 }
 
 /// `tollgate check`

@@ -8,12 +8,22 @@ use super::{COULD_NOT_START, RunArgs, loaded};
 use crate::clock::Clock;
 use crate::config::{Fault, SeenFile, Settings, Sources};
 use crate::observe::{LogSink, init_events};
-use crate::server::{self, Following, Running, Signals, Supervisor};
+use crate::server::{self, Arrival, Following, Running, Signals, Supervisor};
 
 pub(super) fn main(args: &RunArgs) -> ExitCode {
+    // before there is another thread: it changes the environment
+    let arrival = Arrival::of_process().and_then(|arrival| match args.take_over {
+        Some(process) => arrival.relieving(process),
+        None => Ok(arrival),
+    });
+    let arrival = match arrival {
+        Ok(arrival) => arrival,
+        Err(fault) => return failed(&fault.to_string()),
+    };
     match loaded(&args.config, &args.listen, args.upstream.as_deref()) {
         Ok((sources, loaded)) => serve(
             loaded.settings,
+            arrival,
             Some((sources, loaded.files, loaded.warnings)),
             io::stdout(),
             |_| {},
@@ -26,6 +36,7 @@ pub(super) fn main(args: &RunArgs) -> ExitCode {
 /// `ready` is called once the gateway listens.
 pub(super) fn serve(
     settings: Settings,
+    arrival: Arrival,
     followed: Option<(Sources, Vec<SeenFile>, Vec<Fault>)>,
     out: impl Write + Send + 'static,
     ready: impl FnOnce(&Running),
@@ -45,7 +56,7 @@ pub(super) fn serve(
         Err(fault) => return failed(&format!("signals cannot be listened for: {fault}")),
     };
     let upstream = told(&settings);
-    let mut running = match server::start(settings, Clock::system(), Some(log.clone())) {
+    let mut running = match server::arrive(settings, Clock::system(), Some(log.clone()), arrival) {
         Ok(running) => running,
         Err(fault) => return failed(&fault.to_string()),
     };

@@ -15,6 +15,8 @@ pub struct SeenFile {
     most: u64,
     /// None: it could not be read.
     digest: Option<[u8; 32]>,
+    /// Whether it can be looked at again: a pipe would be emptied, or waited for.
+    again: bool,
 }
 
 impl SeenFile {
@@ -25,13 +27,18 @@ impl SeenFile {
         let read = File::open(path).and_then(|file| file.take(most + 1).read_to_end(&mut bytes));
         let known = digest(&SHA256, &bytes);
         let digest = if read.is_ok() { known.as_ref().try_into().ok() } else { None };
-        (Self { path: path.to_owned(), most, digest }, read.map(|_| bytes))
+        let again = read.is_err() || path.is_file();
+        (Self { path: path.to_owned(), most, digest, again }, read.map(|_| bytes))
     }
 
-    /// The same file as it is now.
+    /// The same file as it is now; as it was where it cannot be looked at again.
     #[must_use]
     pub fn now(&self) -> Self {
-        Self::read(&self.path, self.most).0
+        match std::fs::metadata(&self.path) {
+            _ if !self.again => self.clone(),
+            Ok(file) if file.is_file() => Self::read(&self.path, self.most).0,
+            Ok(_) | Err(_) => Self { digest: None, ..self.clone() },
+        }
     }
 
     /// Where it is.
@@ -59,6 +66,22 @@ mod tests {
         assert_ne!(seen.now(), seen);
         assert_ne!(then.now(), then);
         assert_eq!(seen.now(), then.now());
+    }
+
+    #[test]
+    fn a_pipe_is_read_once_and_not_looked_at_again() {
+        let path = std::env::temp_dir().join(format!("tollgate-pipe-{}", std::process::id()));
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let writer = std::thread::spawn({
+            let path = path.clone();
+            move || std::fs::write(path, "once").unwrap()
+        });
+        let (seen, content) = SeenFile::read(&path, 100);
+        writer.join().unwrap();
+        assert_eq!(content.unwrap().as_slice(), b"once");
+        assert_eq!(seen.now(), seen); // would wait for a writer
+        std::fs::remove_file(&path).unwrap();
     }
 
     #[test]

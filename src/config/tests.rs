@@ -6,6 +6,7 @@ mod issuers;
 mod requests;
 mod sample;
 mod secrets;
+mod tls;
 mod tokens;
 mod upstreams;
 

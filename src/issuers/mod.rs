@@ -59,6 +59,8 @@ pub struct Keys {
     pub tried: bool,
     /// Another one means other keys.
     pub generation: u64,
+    /// When they were fetched.
+    fetched_at: Option<Instant>,
 }
 
 /// How a worker learns of an issuer's keys.
@@ -155,11 +157,12 @@ struct KeyEnds {
     quiet: Arc<Quiet>,
 }
 
-fn link(issuer: &Issuer, clock: &Clock) -> (Link, Ends) {
+/// `known` keys are used until they can be fetched.
+fn link(issuer: &Issuer, clock: &Clock, known: Keys) -> (Link, Ends) {
     let fetched = matches!(issuer.keys, KeySource::Discovered | KeySource::Url(_));
     let wanted = fetched && !issuer.introspection.as_ref().is_some_and(|how| how.for_all);
     let (keys, key_ends) = if wanted {
-        let (sender, snapshot) = watch::channel(Keys::default());
+        let (sender, snapshot) = watch::channel(known);
         let (asks, asked) = mpsc::channel(MAX_ASKS);
         let quiet = Arc::new(Quiet {
             clock: clock.clone(),
@@ -184,8 +187,8 @@ fn link(issuer: &Issuer, clock: &Clock) -> (Link, Ends) {
     (Link { issuer: issuer.clone(), keys, introspector, progress, _tended: tended }, ends)
 }
 
-/// Whether two issuers are reached in the same way: then what is known of one is known of the other.
-fn is_reached_alike(one: &Issuer, other: &Issuer) -> bool {
+/// Whether the keys of two issuers are fetched in the same way: then they are the same.
+fn have_keys_alike(one: &Issuer, other: &Issuer) -> bool {
     let keys = match (&one.keys, &other.keys) {
         (KeySource::None, KeySource::None) | (KeySource::Discovered, KeySource::Discovered) => true,
         (KeySource::Url(one), KeySource::Url(other)) => one == other,
@@ -194,6 +197,15 @@ fn is_reached_alike(one: &Issuer, other: &Issuer) -> bool {
             false
         }
     };
+    keys && one.name == other.name
+        && one.issuer == other.issuer
+        && one.algorithms == other.algorithms
+        && one.discovery == other.discovery
+        && one.allow_http == other.allow_http
+}
+
+/// Whether two issuers are reached in the same way: then what is known of one is known of the other.
+fn are_reached_alike(one: &Issuer, other: &Issuer) -> bool {
     let introspection = match (&one.introspection, &other.introspection) {
         (None, None) => true,
         (Some(one), Some(other)) => {
@@ -206,12 +218,7 @@ fn is_reached_alike(one: &Issuer, other: &Issuer) -> bool {
         }
         (None, Some(_)) | (Some(_), None) => false,
     };
-    keys && introspection
-        && one.name == other.name
-        && one.issuer == other.issuer
-        && one.algorithms == other.algorithms
-        && one.discovery == other.discovery
-        && one.allow_http == other.allow_http
+    introspection && have_keys_alike(one, other)
 }
 
 impl Issuers {
@@ -229,11 +236,15 @@ impl Issuers {
         let mut links = Vec::new();
         for issuer in &settings.issuers {
             let mut known = previous.iter().flat_map(|previous| &previous.links);
-            if let Some(known) = known.find(|link| is_reached_alike(&link.issuer, issuer)) {
+            if let Some(known) = known.clone().find(|link| are_reached_alike(&link.issuer, issuer))
+            {
                 links.push(Arc::clone(known));
                 continue;
             }
-            let (link, ends) = link(issuer, clock);
+            let keys = known.find(|link| have_keys_alike(&link.issuer, issuer));
+            let keys = keys.and_then(|link| link.keys.as_ref());
+            let keys = keys.map(|keys| keys.snapshot.borrow().clone()).unwrap_or_default();
+            let (link, ends) = link(issuer, clock, keys);
             links.push(Arc::new(link));
             if ends.keys.is_some() || ends.jobs.is_some() {
                 let thread = match &fetcher {

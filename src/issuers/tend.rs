@@ -102,7 +102,7 @@ impl Tended {
     /// Fetches keys at intervals, and when somebody has seen a `kid` that is not among them.
     async fn keep_keys(&self, mut ends: KeyEnds) {
         let mut pauses = Pauses::default();
-        let mut fetched_at: Option<Instant> = None;
+        let mut fetched_at = ends.snapshot.borrow().fetched_at;
         loop {
             let has_keys = fetched_at.is_some();
             let pause = match self.fetch(&ends, !has_keys || self.discovery_is_old()).await {
@@ -154,6 +154,7 @@ impl Tended {
             *fetched_at = None;
             ends.snapshot.send_modify(|keys| {
                 keys.set = None;
+                keys.fetched_at = None;
                 keys.generation += 1;
             });
         }
@@ -218,7 +219,9 @@ impl Tended {
         if set.keys().is_empty() {
             return Err(TendError::NoKeys { url: url() });
         }
+        let now = self.clock.monotonic();
         ends.snapshot.send_if_modified(|keys| {
+            keys.fetched_at = Some(now);
             let same = keys.set.as_ref().is_some_and(|held| held.is_same(&set));
             if same {
                 return false;

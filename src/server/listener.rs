@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 
+use super::arrival::Handed;
 use crate::config::Listen;
 use crate::net::Stream;
 
@@ -42,6 +43,8 @@ pub(super) struct Listening {
     next: u64,
     /// Nothing is listened on any more.
     over: bool,
+    /// Sockets that were there before us.
+    handed: Vec<Handed>,
 }
 
 /// An address that every worker listens on.
@@ -93,13 +96,39 @@ pub(super) struct SocketFile {
 /// A listening socket of one worker, not yet in its runtime.
 #[derive(Debug)]
 pub(super) enum StdListener {
-    Tcp(StdTcpListener),
-    Unix(StdUnixListener),
+    Tcp(StdTcpListener, Owner),
+    Unix(StdUnixListener, Owner),
+}
+
+/// Who keeps a listening socket when we close ours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Owner {
+    /// Nobody: what waits in it is lost then.
+    Us,
+    /// Whoever handed it over: what waits in it waits for the next one to come.
+    Another,
 }
 
 impl Listening {
-    /// Binds what of `wanted` is not there yet, for so many workers.
-    pub(super) fn plan(&self, wanted: &[Listen], workers: usize) -> Result<Change, BindError> {
+    /// Nowhere yet; what was `handed` over is used where it fits.
+    pub(super) fn new(handed: Vec<Handed>) -> Self {
+        Self { handed, ..Self::default() }
+    }
+
+    /// What was handed over and is not in use.
+    pub(super) fn unused(&self) -> impl Iterator<Item = String> {
+        let is_used =
+            |handed: &Handed| self.standing.iter().any(|standing| handed.is(&standing.listen));
+        self.handed.iter().filter(move |handed| !is_used(handed)).map(|it| shown(&it.shown()))
+    }
+
+    /// Binds what of `wanted` is not there yet, for so many workers. Where another gateway may be, that is no fault.
+    pub(super) fn plan(
+        &self,
+        wanted: &[Listen],
+        workers: usize,
+        beside: bool,
+    ) -> Result<Change, BindError> {
         let mut change = Change { kept: Vec::new(), added: Vec::new() };
         for listen in wanted {
             let stands = |standing: &&Standing| {
@@ -107,39 +136,49 @@ impl Listening {
             };
             match self.standing.iter().find(stands) {
                 Some(standing) => change.kept.push(standing.number),
-                None => change.added.push(self.bind(listen, workers)?),
+                None => change.added.push(self.bind(listen, workers, beside)?),
             }
         }
         Ok(change)
     }
 
-    fn bind(&self, listen: &Listen, workers: usize) -> Result<Added, BindError> {
+    fn bind(&self, listen: &Listen, workers: usize, beside: bool) -> Result<Added, BindError> {
         let named = |source| named(shown(listen), source);
         let mut added =
             Added { listen: listen.clone(), address: None, file: None, sockets: Vec::new() };
+        if let Some(handed) = self.handed.iter().find(|handed| handed.is(listen)) {
+            added.address = handed.address();
+            for _ in 0..workers {
+                added.sockets.push(handed.try_clone().map_err(named)?);
+            }
+            return Ok(added);
+        }
         match listen {
             Listen::Tcp(address) => {
                 // one of ours may be there with another address of the same port
                 let is_ours = |standing: &Standing| {
                     standing.address.is_some_and(|ours| ours.port() == address.port())
                 };
-                if !self.standing.iter().any(is_ours) {
+                if !beside && !self.standing.iter().any(is_ours) {
                     // without SO_REUSEPORT first: another program there is a fault, not a partner
                     drop(tcp(*address, false).map_err(named)?);
                 }
                 let first = tcp(*address, true).map_err(named)?;
                 let address = first.local_addr().map_err(named)?;
                 added.address = Some(address);
-                added.sockets.push(StdListener::Tcp(first));
+                added.sockets.push(StdListener::Tcp(first, Owner::Us));
                 while added.sockets.len() < workers {
-                    added.sockets.push(StdListener::Tcp(tcp(address, true).map_err(named)?));
+                    let next = tcp(address, true).map_err(named)?;
+                    added.sockets.push(StdListener::Tcp(next, Owner::Us));
                 }
             }
             Listen::Unix(path) => {
-                let listener = unix(path).map_err(named)?;
+                let listener =
+                    if beside { unix_beside(path) } else { unix(path) }.map_err(named)?;
                 added.file = Some(SocketFile::of(path).map_err(named)?);
                 for _ in 0..workers {
-                    added.sockets.push(StdListener::Unix(listener.try_clone().map_err(named)?));
+                    let one = listener.try_clone().map_err(named)?;
+                    added.sockets.push(StdListener::Unix(one, Owner::Us));
                 }
             }
         }
@@ -195,9 +234,13 @@ fn shown(listen: &Listen) -> String {
     }
 }
 
-/// Binds the admin listener, which one thread serves.
-pub(super) fn bind_admin(address: SocketAddr) -> Result<StdTcpListener, BindError> {
-    tcp(address, false).map_err(|source| named(address.to_string(), source))
+/// Binds the admin listener, which one thread serves; `beside` another gateway's, where there may be one.
+pub(super) fn bind_admin(address: SocketAddr, beside: bool) -> Result<StdTcpListener, BindError> {
+    let named = |source| named(address.to_string(), source);
+    if !beside {
+        drop(tcp(address, false).map_err(named)?);
+    }
+    tcp(address, true).map_err(named)
 }
 
 fn named(address: String, source: io::Error) -> BindError {
@@ -232,38 +275,58 @@ fn unix(path: &Path) -> io::Result<StdUnixListener> {
     Ok(listener)
 }
 
+/// Takes the place of a socket that somebody listens on: whoever comes from now on comes to us.
+fn unix_beside(path: &Path) -> io::Result<StdUnixListener> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(format!(".{}", std::process::id()));
+    let new = PathBuf::from(new);
+    let listener = unix(&new)?;
+    std::fs::rename(&new, path)?;
+    Ok(listener)
+}
+
 /// A listening socket in its worker's runtime.
 #[derive(Debug)]
 pub(super) enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
+    Tcp(TcpListener, Owner),
+    Unix(UnixListener, Owner),
 }
 
 impl Listener {
+    /// Who keeps it when we close ours.
+    pub(super) const fn owner(&self) -> Owner {
+        match self {
+            Self::Tcp(_, owner) | Self::Unix(_, owner) => *owner,
+        }
+    }
+
     /// Takes no further connection on: a client that asks for one asks again a little later, and finds who listens
     /// then. What is being agreed on by now is not disturbed. Without effect on a unix socket.
     pub(super) fn turn_away(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(listener) => SockRef::from(listener).attach_filter(&NO_NEW_CONNECTION),
-            Self::Unix(_) => Ok(()),
+            Self::Tcp(listener, Owner::Us) => {
+                SockRef::from(listener).attach_filter(&NO_NEW_CONNECTION)
+            }
+            // whoever comes after us would never get one
+            Self::Tcp(_, Owner::Another) | Self::Unix(..) => Ok(()),
         }
     }
 
     pub(super) fn new(socket: StdListener) -> io::Result<Self> {
         Ok(match socket {
-            StdListener::Tcp(socket) => Self::Tcp(TcpListener::from_std(socket)?),
-            StdListener::Unix(socket) => Self::Unix(UnixListener::from_std(socket)?),
+            StdListener::Tcp(socket, owner) => Self::Tcp(TcpListener::from_std(socket)?, owner),
+            StdListener::Unix(socket, owner) => Self::Unix(UnixListener::from_std(socket)?, owner),
         })
     }
 
     /// The next connection, and its address unless it is a unix socket.
     pub(super) async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener, _) => {
                 let (stream, address) = listener.accept().await?;
                 Ok((Stream::Tcp(stream), Some(address)))
             }
-            Self::Unix(listener) => Ok((Stream::Unix(listener.accept().await?.0), None)),
+            Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept().await?.0), None)),
         }
     }
 }
@@ -321,3 +384,42 @@ const SYN: u32 = 0x02;
 const ACK: u32 = 0x10;
 /// Connections that wait to be accepted; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    use super::{Listener, Owner, StdListener, tcp};
+
+    #[tokio::test]
+    async fn whoever_asks_a_listener_that_turns_away_is_not_refused_and_whoever_was_there_is_let_in()
+     {
+        let socket = tcp("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let listener = Listener::new(StdListener::Tcp(socket, Owner::Us)).unwrap();
+        let early = TcpStream::connect(address).unwrap();
+        listener.turn_away().unwrap();
+        let late = TcpStream::connect_timeout(&address, Duration::from_millis(100));
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::TimedOut);
+        let (_, peer) = listener.accept().await.unwrap();
+        assert_eq!(peer, Some(early.local_addr().unwrap()));
+        // another one beside it has them
+        let _next = tcp(address, true).unwrap();
+        drop(listener);
+        TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_somebody_else_turns_nobody_away() {
+        let socket = tcp("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let address = socket.local_addr().unwrap();
+        let theirs = socket.try_clone().unwrap();
+        let listener = Listener::new(StdListener::Tcp(socket, Owner::Another)).unwrap();
+        listener.turn_away().unwrap();
+        drop(listener);
+        TcpStream::connect_timeout(&address, Duration::from_secs(10)).unwrap();
+        drop(theirs);
+    }
+}

@@ -2,6 +2,7 @@
 
 mod admin_thread;
 mod answer;
+mod arrival;
 mod connection;
 mod http2;
 mod limits;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
+pub use arrival::{Arrival, ArrivalError};
 pub use listener::BindError;
 pub use reload::ReloadError;
 pub use shutdown::{Signals, until_signalled};
@@ -136,15 +138,37 @@ pub fn start(
     clock: Clock,
     log: Option<LogSink>,
 ) -> Result<Running, StartError> {
-    // First, so that a second gateway on one folder is told before it takes a port.
-    let store = store::open(&settings.store, &clock)?;
+    arrive(settings, clock, log, Arrival::default())
+}
+
+/// The same for a gateway that does not find its addresses free: they were handed to it, or another one is to be relieved.
+///
+/// # Errors
+/// [`StartError`]; nothing is left running then.
+pub fn arrive(
+    settings: Settings,
+    clock: Clock,
+    log: Option<LogSink>,
+    mut arrival: Arrival,
+) -> Result<Running, StartError> {
+    let beside = arrival.is_beside();
+    // First, so that a second gateway on one folder is told before it takes a port; where another one is to be relieved,
+    // whoever comes finds a place to wait before that one ends.
+    let mut store = None;
+    if !beside {
+        store = Some(store::open(&settings.store, &clock)?);
+    }
     let max_connections = limits::connections(settings.server.max_connections);
     let workers = settings.server.workers;
-    let mut listening = Listening::default();
-    let change = listening.plan(&settings.server.listen, workers)?;
+    let mut listening = Listening::new(std::mem::take(&mut arrival.handed));
+    let change = listening.plan(&settings.server.listen, workers, beside)?;
     let admin = match &settings.admin {
-        Some(admin) => Some((admin.listen, listener::bind_admin(admin.listen)?)),
+        Some(admin) => Some((admin.listen, listener::bind_admin(admin.listen, beside)?)),
         None => None,
+    };
+    let store = match store {
+        Some(store) => store,
+        None => arrival.open(&settings.store, settings.server.drain_timeout, &clock)?,
     };
     let generation = Generation::first(settings, store, clock.clone())?;
     let (phase, watched) = watch::channel(Phase::Serving);
@@ -187,7 +211,11 @@ pub fn start(
         Some((listen, listener)) => Some(AdminThread::start(listen, listener, &shared)?),
         None => None,
     };
+    for address in listening.unused() {
+        tracing::warn!(address, "a socket was handed over that server.listen does not name");
+    }
     running.control.begin(lines, listening, admin);
+    arrival.relieve();
     if let Some(audit) = generation.audit() {
         audit.tell(&AuditEvent::Started {
             version: env!("CARGO_PKG_VERSION"),

@@ -223,10 +223,10 @@ impl Control {
         let followed = {
             let mut places = self.places();
             let Places { lines, listening, admin: old_admin } = &mut *places;
-            let change = listening.plan(&next.settings().server.listen, lines.len())?;
+            let change = listening.plan(&next.settings().server.listen, lines.len(), false)?;
             let stays = old_admin.as_ref().map(|admin| admin.listen) == admin;
             let new_admin = match admin.filter(|_| !stays) {
-                Some(listen) => Some((listen, listener::bind_admin(listen)?)),
+                Some(listen) => Some((listen, listener::bind_admin(listen, false)?)),
                 None => None,
             };
             // from here on nothing fails

@@ -54,6 +54,8 @@ pub(super) async fn serve(
     };
     let Ready { stream, peer, protocol } = ready;
     let peer = Rc::new(peer);
+    let counters = Rc::clone(&worker);
+    let _counted = peer.https.then(|| counters.counters.tls.enter());
     match protocol {
         Protocol::Http1 => connection::serve(stream, peer, first_head, worker, place).await,
         Protocol::Http2 => {
@@ -82,6 +84,7 @@ async fn under_deadline(
             return Some(Ready { stream, peer, protocol: Protocol::Http1 });
         }
     };
+    let over_tls = gateway.tls().is_some();
     // boxed: what lasts for a moment is not in the size of what lasts for hours
     let mut arriving = Box::pin(arrive(tcp, address, gateway, worker));
     let mut deadline = Deadline::default();
@@ -95,6 +98,9 @@ async fn under_deadline(
             deadline.bring_forward(worker.clock.monotonic() + connection::LAST_CALL);
         }
         let over = worker.ending.get() || deadline.poll_passed(cx);
+        if over && over_tls {
+            worker.counters.tls_failures.add_one();
+        }
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
     .await
@@ -122,7 +128,12 @@ async fn arrive(
         return Ok(Ready { stream: Stream::Tcp(tcp), peer, protocol: Protocol::Http1 });
     };
     drop(gateway); // a slow handshake holds nothing but what it needs
-    let (stream, demand) = secure(tcp, &tls, worker).await?;
+    let secured = secure(tcp, &tls, worker).await;
+    match &secured {
+        Ok(_) => worker.counters.tls_handshakes.add_one(),
+        Err(_) => worker.counters.tls_failures.add_one(),
+    }
+    let (stream, demand) = secured?;
     let session = stream.get_ref().1;
     let is_h2 = session.alpn_protocol() == Some(H2);
     (peer.https, peer.demand) = (true, demand);

@@ -16,7 +16,7 @@ use slab::Slab;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Semaphore, mpsc};
 
-use super::listener::{Listener, Moves, StdListener};
+use super::listener::{Listener, Moves, Owner, StdListener};
 use super::{Phase, Shared, StartError, welcome};
 use crate::clock::Clock;
 use crate::config::Server;
@@ -191,6 +191,11 @@ async fn serve(
             changed = phase.changed() => {
                 let now = if changed.is_ok() { *phase.borrow_and_update() } else { Phase::Ending };
                 if now >= Phase::Draining && !worker.draining.replace(true) {
+                    let (handed, ours) = std::mem::take(&mut standing)
+                        .into_iter()
+                        .partition(|standing| standing.listener.owner() == Owner::Another);
+                    close(handed, &worker, &shared).await; // what waits there is not lost
+                    standing = ours;
                     standing.iter().for_each(Standing::turn_away);
                     closing = Some(worker.clock.monotonic() + LAST_HANDSHAKES);
                     worker.wake_all();
@@ -252,7 +257,7 @@ async fn close(gone: Vec<Standing>, worker: &Rc<Worker>, shared: &Arc<Shared>) {
     }
     gone.iter().for_each(|standing| standing.accepting.abort());
     tokio::task::yield_now().await; // the runtime hears of what has come by now
-    for standing in gone {
+    for standing in gone.iter().filter(|standing| standing.listener.owner() == Owner::Us) {
         accept_rest(&standing.listener, worker, shared).await;
     }
 }

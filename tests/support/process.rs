@@ -265,14 +265,20 @@ impl Drop for Process {
     }
 }
 
+/// The program: the one that was built with this test, or the one that `TOLLGATE_TEST_PROGRAM` names.
+pub fn program() -> String {
+    std::env::var("TOLLGATE_TEST_PROGRAM")
+        .unwrap_or_else(|_| env!("CARGO_BIN_EXE_tollgate").to_owned())
+}
+
 /// The program with this configuration, its output to be read.
 pub fn command(file: &Path, ulimit: &str) -> Command {
-    let program = env!("CARGO_BIN_EXE_tollgate");
+    let program = program();
     let mut command = if ulimit.is_empty() {
         Command::new(program)
     } else {
         let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\""), program]);
+        shell.args(["-c", &format!("ulimit {ulimit} && exec \"$0\" \"$@\""), &program]);
         shell
     };
     for (name, _) in std::env::vars_os() {
