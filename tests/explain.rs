@@ -83,3 +83,12 @@ fn what_is_no_request_is_told() {
         assert!(String::from_utf8(ended.stderr).unwrap().starts_with("error: "));
     }
 }
+
+#[test]
+fn a_request_over_http_2_is_explained_as_one() {
+    for (flag, via) in [(&[][..], "via: 1.1 tollgate"), (&["--http2"], "via: 2 tollgate")] {
+        let ended = tollgate(&[&["explain", "GET", "/public"], flag].concat());
+        let said = String::from_utf8(ended.stdout).unwrap();
+        assert!(said.contains(via), "{said}");
+    }
+}

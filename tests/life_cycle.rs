@@ -450,6 +450,8 @@ fn the_log_has_a_line_for_each_request_in_json() {
         assert_eq!(line["decision"], decision, "{context}");
         assert_eq!(line["aborted"], path == "/endless", "{context}");
         assert_eq!(line["client.ip"], "127.0.0.1", "{context}");
+        let protocol = if method == "-" { "-" } else { "HTTP/1.1" };
+        assert_eq!(line["protocol"], protocol, "{context}");
         assert!(line["duration_us"].as_u64().is_some_and(|time| time < 60_000_000), "{context}");
         assert!(line["bytes"].as_u64().is_some(), "{context}");
         assert!(line["reason"].is_string() && line["route"].is_string(), "{context}");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::rc::Rc;
 
 use bytes::BytesMut;
+use http::Version;
 
 use super::{ExplainArgs, WRONG, settings, wrong};
 use crate::auth::MAX_TOKEN;
@@ -71,7 +72,7 @@ pub(super) fn explain(
     Ok(gateway.explain(Request {
         method: head.method,
         target: head.target,
-        version: head.version,
+        version: if args.http2 { Version::HTTP_2 } else { head.version },
         headers: head.headers,
         host: head.host,
         upgrade: head.upgrade,

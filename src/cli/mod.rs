@@ -202,6 +202,9 @@ pub(crate) struct ExplainArgs {
     /// A header of the request; may be given more than once
     #[arg(short = 'H', long, value_name = "NAME: VALUE")]
     pub(crate) header: Vec<String>,
+    /// As if it came over HTTP/2
+    #[arg(long)]
+    pub(crate) http2: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,

@@ -5,6 +5,7 @@ mod cors;
 mod explain;
 mod forward_auth;
 mod generation;
+mod grpc;
 mod limit;
 mod refusal;
 
@@ -148,6 +149,9 @@ impl Gateway {
         );
         record.method = Some(request.method.clone());
         record.target = Some(request.target.clone());
+        record.version = Some(request.version);
+        // a proxy that asks takes 200 for a yes, whatever its client's call wants to hear
+        record.is_grpc = grpc::is_call(&request.headers) && self.asks_to_verify(request).is_none();
         record.audit = self.generation.audit.clone();
         record.trace = self.tracer.as_ref().map(|tracer| Box::new(tracer.begin(request)));
         record.client_address =
@@ -209,7 +213,13 @@ impl Gateway {
                 "upstream failed"
             );
         }
-        refusal.response(record.request_id.as_str(), self.resource_metadata.as_deref())
+        let response =
+            refusal.response(record.request_id.as_str(), self.resource_metadata.as_deref());
+        if !record.is_grpc || response.status == StatusCode::OK {
+            return response;
+        }
+        record.meaning = Some(response.status);
+        grpc::tell(response, &refusal.to_string())
     }
 
     async fn answer(&self, mut request: Request, record: &mut Record) -> Result<Response, Refusal> {

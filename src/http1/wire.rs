@@ -28,6 +28,8 @@ pub struct Wire {
     tail_end: &'static [u8],
     /// How much room the next read gets.
     room: usize,
+    /// How much may be queued before it is sent.
+    queue_room: usize,
     /// TLS has taken what the socket has not: it is not on its way yet.
     held_by_tls: bool,
 }
@@ -45,8 +47,19 @@ impl Wire {
             tail: Bytes::new(),
             tail_end: b"",
             room: FIRST_READ,
+            queue_room: MAX_QUEUED,
             held_by_tls: false,
         }
+    }
+
+    /// From now on holds less before it is sent: for one of many that a single peer can have filled at once.
+    pub fn narrow(&mut self) {
+        self.queue_room = NARROW;
+    }
+
+    /// The opposite of [`Wire::narrow`].
+    pub fn widen(&mut self) {
+        self.queue_room = MAX_QUEUED;
     }
 
     /// Reads once. Zero bytes: the peer has closed its side.
@@ -89,7 +102,7 @@ impl Wire {
     /// Whether enough is queued that nothing should be added before it is sent.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.has_tail() || self.output.len() >= MAX_QUEUED
+        self.has_tail() || self.output.len() >= self.queue_room
     }
 
     fn has_tail(&self) -> bool {
@@ -104,11 +117,16 @@ impl Wire {
 
     /// Queues a piece of a body. Call it only while [`Wire::is_full`] is false.
     pub fn queue_bytes(&mut self, piece: Bytes) {
-        if piece.len() < COPY_BELOW {
+        if piece.len() < self.copy_below() {
             self.output.extend_from_slice(&piece);
         } else {
             self.tail = piece;
         }
+    }
+
+    /// Pieces below this are copied behind what is queued, others are sent from where they lie.
+    fn copy_below(&self) -> usize {
+        COPY_BELOW.min(self.queue_room)
     }
 
     /// Sends all that is queued. Yields the number of bytes this call got rid of.
@@ -179,6 +197,7 @@ pub fn queue_chunk(wire: &mut Wire, piece: Bytes) {
     if piece.is_empty() {
         return; // an empty chunk would end the body
     }
+    let is_copied = piece.len() < wire.copy_below();
     let out = wire.queue();
     let mut digits = [0; 16];
     let (mut at, mut size) = (digits.len(), piece.len());
@@ -189,7 +208,7 @@ pub fn queue_chunk(wire: &mut Wire, piece: Bytes) {
     }
     out.extend_from_slice(&digits[at..]);
     out.extend_from_slice(b"\r\n");
-    if piece.len() < COPY_BELOW {
+    if is_copied {
         out.extend_from_slice(&piece);
         out.extend_from_slice(b"\r\n");
     } else {
@@ -213,5 +232,7 @@ const FIRST_READ: usize = 8 * 1024;
 const LARGEST_READ: usize = 64 * 1024;
 /// A body is not polled while so many bytes wait to be sent.
 const MAX_QUEUED: usize = 64 * 1024;
+/// The same on a narrow wire.
+const NARROW: usize = 2 * 1024;
 /// Pieces below this are copied behind what is queued, others are sent from where they lie.
 const COPY_BELOW: usize = 8 * 1024;

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 use super::audit::AuditLog;
 use super::metrics::Meter;
@@ -93,6 +93,12 @@ pub struct Record {
     pub client_id: Option<Rc<str>>,
     /// How a client of the token service proved itself, or tried to; empty where none did.
     pub client_authentication: &'static str,
+    /// The version of HTTP that it came by; `None` where the head could not be read.
+    pub version: Option<Version>,
+    /// Whether it is a gRPC call.
+    pub is_grpc: bool,
+    /// The status that a refusal of a gRPC call stands for: it is told by 200.
+    pub meaning: Option<StatusCode>,
     /// From sending the request to the head of the upstream's answer.
     pub upstream_time: Option<Duration>,
     /// Its part in a trace, where tracing is on.
@@ -117,6 +123,9 @@ impl Record {
             reason: "",
             client_id: None,
             client_authentication: "",
+            version: None,
+            is_grpc: false,
+            meaning: None,
             upstream_time: None,
             trace: None,
             audit: None,
@@ -183,7 +192,9 @@ impl AccessLog {
             audit.end(record, status);
         }
         let took = self.clock.monotonic().saturating_duration_since(record.started);
-        self.meter.end(record, status, whole, took, || self.clock.unix_seconds());
+        self.meter.end(record, record.meaning.unwrap_or(status), whole, took, || {
+            self.clock.unix_seconds()
+        });
         let Some(form) = self.form.get() else { return };
         let mut block = self.block.borrow_mut();
         match form {
@@ -227,7 +238,9 @@ impl AccessLog {
         out.push(b'"');
         write_client(out, record);
         out.push(b'"');
-        out.extend_from_slice(b",\"method\":\"");
+        out.extend_from_slice(b",\"protocol\":\"");
+        out.extend_from_slice(record.version.map_or(b"-", protocol_of));
+        out.extend_from_slice(b"\",\"method\":\"");
         write_escaped(out, method_of(record).as_bytes());
         out.extend_from_slice(b"\",\"path\":\"");
         write_escaped(out, path_of(record).as_bytes());
@@ -300,6 +313,9 @@ impl AccessLog {
         }
         out.extend_from_slice(b" client.ip=");
         write_client(out, record);
+        if record.version == Some(Version::HTTP_2) {
+            out.extend_from_slice(b" protocol=HTTP/2"); // where nothing is said, it is HTTP/1
+        }
         out.extend_from_slice(b" bytes=");
         write_number(out, bytes);
         if let Some(time) = record.upstream_time {
@@ -339,6 +355,15 @@ fn write_client(out: &mut Vec<u8>, record: &Record) {
             let _ = write!(out, "{address}"); // a Vec takes everything
         }
         _ => out.extend_from_slice(record.peer.address_text.as_bytes()),
+    }
+}
+
+/// The version as the log says it.
+const fn protocol_of(version: Version) -> &'static [u8] {
+    match version {
+        Version::HTTP_10 => b"HTTP/1.0",
+        Version::HTTP_2 => b"HTTP/2",
+        _ => b"HTTP/1.1",
     }
 }
 

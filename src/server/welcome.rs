@@ -60,7 +60,9 @@ pub(super) async fn serve(
     match protocol {
         Protocol::Http1 => connection::serve(stream, peer, first_head, worker, place).await,
         Protocol::Http2 => {
-            http2::serve(stream, Bytes::new(), peer, worker, &place, first_head).await;
+            // boxed: what few connections become is not in the size of all
+            let http2 = http2::serve(stream, Bytes::new(), peer, worker, &place, first_head);
+            Box::pin(http2).await;
         }
     }
 }

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::cluster::Flight;
@@ -200,6 +200,11 @@ pub(super) async fn exchange(
 ) -> Result<ResponseHead, Failure> {
     let mut interim = 0;
     connection.deadline.set(None);
+    match request.version {
+        // one client connection has many of these
+        Version::HTTP_2 => connection.wire.narrow(),
+        _ => connection.wire.widen(),
+    }
     poll_fn(|cx| {
         let Connection { wire, scanned, deadline, place: _ } = &mut *connection;
         loop {

@@ -46,13 +46,15 @@ pub(super) async fn handle(
         number,
         respond: RefCell::new(respond),
         answering: Cell::new(false),
+        left: RefCell::new(None),
         owes_continue: Cell::new(false),
     });
     let head = match Head::read(parts) {
         Ok(head) => head,
         Err(refusal) => {
             let (mut record, response) = gateway.refuse_unread(started, &peer, &refusal);
-            record.method = Some(method.clone());
+            (record.method, record.version) = (Some(method.clone()), Some(Version::HTTP_2));
+            exchange.left.replace(Some(recv));
             answer(&exchange, response, &method, &record, None).await;
             return;
         }
@@ -143,8 +145,11 @@ async fn answer(
     let (session, worker) = (&exchange.session, &exchange.session.worker);
     let status = response.status;
     let body = std::mem::take(&mut response.body);
-    let framing = Framing::by(&body, status, method, Version::HTTP_2);
-    let ends = response.tunnel.is_none() && matches!(framing, Framing::None | Framing::Length(0));
+    let framing = match &response.tunnel {
+        Some(_) => Framing::UntilClose,
+        None => Framing::by(&body, status, method, Version::HTTP_2),
+    };
+    let ends = matches!(framing, Framing::None | Framing::Length(0));
     let mut head = http::Response::new(());
     *head.status_mut() = status;
     *head.headers_mut() = fields(response.headers, framing, &body, &worker.http_date());
@@ -163,8 +168,15 @@ async fn answer(
     let whole = poll_fn(|cx| sender.poll(cx)).await;
     session.waits.end(exchange.number, Wait::Room);
     worker.log.end(record, status, sender.bytes, whole.is_ok());
+    sender.body = Body::Empty; // it may still hold the request's
     match whole {
-        Ok(()) => session.line.borrow_mut().calm.earn(FOR_AN_ANSWER),
+        Ok(()) => {
+            session.line.borrow_mut().calm.earn(FOR_AN_ANSWER);
+            let left = exchange.left.take();
+            if let Some(left) = left.filter(|left| !left.is_end_stream()) {
+                exchange::drain(exchange, left).await;
+            }
+        }
         Err(Unfinished::Client) => {}
         Err(Unfinished::Stalled) => sender.send.send_reset(Reason::CANCEL),
         Err(Unfinished::Upstream) => {

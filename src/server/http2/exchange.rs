@@ -1,6 +1,7 @@
 //! One request of an HTTP/2 connection as the gateway sees it: its body, its informational answers, its client's going.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -11,6 +12,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use super::super::connection::{LINGER, MAX_LINGERED};
 use super::Session;
 use super::turns::Wait;
 use crate::message::headers::response_field_passes;
@@ -24,6 +26,8 @@ pub(super) struct Exchange {
     pub(super) respond: RefCell<SendResponse<Bytes>>,
     /// The final answer has begun: nothing informational may be sent any more.
     pub(super) answering: Cell<bool>,
+    /// What is left of the request's body, once nobody reads it any more.
+    pub(super) left: RefCell<Option<RecvStream>>,
     /// `100 Continue` is owed as soon as the body is asked for.
     pub(super) owes_continue: Cell<bool>,
 }
@@ -64,17 +68,18 @@ pub(super) fn body(mut recv: RecvStream, length: Option<u64>, exchange: &Rc<Exch
     }
     let mut front = Bytes::new();
     if let Poll::Ready(Some(Ok(piece))) = recv.poll_data(cx) {
-        let _ = recv.flow_control().release_capacity(piece.len());
         front = piece;
         if recv.is_end_stream() {
+            let _ = recv.flow_control().release_capacity(front.len());
             return Body::from(front);
         }
     }
     // a length of zero is only as good as the end that follows: until then it could be a lie
     let left = length.filter(|length| *length > 0);
     Body::Stream(Box::pin(Incoming {
-        recv,
+        recv: Some(recv),
         received: front.len() as u64,
+        handed_on: 0,
         front,
         left,
         exchange: Rc::clone(exchange),
@@ -82,12 +87,43 @@ pub(super) fn body(mut recv: RecvStream, length: Option<u64>, exchange: &Rc<Exch
     }))
 }
 
+/// Reads and forgets what is left of a request's body whose answer has been sent, within bounds: many clients look at the
+/// answer only once they have sent all of it, and some take the reset for a failure that could come instead.
+pub(super) async fn drain(exchange: &Exchange, mut recv: RecvStream) {
+    let session = &exchange.session;
+    let (number, clock) = (exchange.number, &session.worker.clock);
+    session.waits.end(number, Wait::Body);
+    session.waits.begin(number, Wait::Body, || clock.monotonic() + LINGER);
+    let mut left = MAX_LINGERED;
+    poll_fn(|cx| {
+        while let Poll::Ready(piece) = recv.poll_data(cx) {
+            let Some(Ok(piece)) = piece else { return Poll::Ready(()) };
+            if piece.len() > left {
+                return Poll::Ready(());
+            }
+            left -= piece.len();
+            let _ = recv.flow_control().release_capacity(piece.len());
+        }
+        match session.gone.get()
+            || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
+        {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+    session.waits.end(number, Wait::Body);
+}
+
 /// A body that is still coming.
 struct Incoming {
-    recv: RecvStream,
+    /// There until this is dropped.
+    recv: Option<RecvStream>,
     /// Came, and was not yet handed on.
     front: Bytes,
     received: u64,
+    /// Bytes of the piece that was handed on last.
+    handed_on: usize,
     /// Bytes of the declared length that are not yet handed on.
     left: Option<u64>,
     exchange: Rc<Exchange>,
@@ -114,14 +150,28 @@ impl Incoming {
         let length = self.front.len() as u64;
         let is_last = self.left.is_some_and(|left| left <= length);
         if self.front.is_empty()
-            || is_last && self.state == State::Data && !self.recv.is_end_stream()
+            || is_last
+                && self.state == State::Data
+                && !self.recv.as_ref().is_some_and(RecvStream::is_end_stream)
         {
             return None;
         }
+        self.handed_on = self.front.len();
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(length);
         }
         Some(std::mem::take(&mut self.front))
+    }
+
+    fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, h2::Error>>> {
+        self.recv.as_mut().map_or(Poll::Ready(None), |recv| recv.poll_data(cx))
+    }
+
+    fn poll_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<HeaderMap>, h2::Error>> {
+        self.recv.as_mut().map_or(Poll::Ready(Ok(None)), |recv| recv.poll_trailers(cx))
     }
 
     fn poll_too_late(&self, session: &Session) -> bool {
@@ -129,6 +179,14 @@ impl Incoming {
         let limit = session.limits().idle_timeout;
         session.waits.begin(number, Wait::Body, || clock.monotonic() + limit);
         session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if matches!(self.state, State::Data | State::Broken) {
+            self.exchange.left.replace(self.recv.take());
+        }
     }
 }
 
@@ -142,6 +200,10 @@ impl HttpBody for Incoming {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let session = Rc::clone(&this.exchange.session);
+        let Some(recv) = &mut this.recv else { return Poll::Ready(None) };
+        // whoever asks for more has room for it: only now may the client send as much again (a stream that was reset
+        // meanwhile has no use for that)
+        let _ = recv.flow_control().release_capacity(std::mem::take(&mut this.handed_on));
         if this.exchange.owes_continue.take() && !this.exchange.answering.get() {
             this.exchange.send_informational(StatusCode::CONTINUE, HeaderMap::new());
         }
@@ -153,11 +215,9 @@ impl HttpBody for Incoming {
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             match this.state {
-                State::Data => match this.recv.poll_data(cx) {
+                State::Data => match this.poll_data(cx) {
                     Poll::Ready(Some(Ok(piece))) => {
                         session.waits.end(this.exchange.number, Wait::Body);
-                        // a stream that was reset meanwhile has no use for it
-                        let _ = this.recv.flow_control().release_capacity(piece.len());
                         this.received += piece.len() as u64;
                         this.add(piece);
                     }
@@ -177,7 +237,7 @@ impl HttpBody for Incoming {
                 },
                 State::Trailers => {
                     session.waits.end(this.exchange.number, Wait::Body);
-                    match this.recv.poll_trailers(cx) {
+                    match this.poll_trailers(cx) {
                         Poll::Ready(Ok(Some(trailers))) => {
                             this.state = State::Done;
                             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));

@@ -122,11 +122,12 @@ pub(super) async fn serve(
         gone: Cell::new(false),
     });
     let mut connection = Connection::new(session, first);
-    let end = poll_fn(|cx| {
+    poll_fn(|cx| {
         place.note(cx.waker());
-        connection.poll(cx)
+        Poll::Ready(())
     })
     .await;
+    let end = poll_fn(|cx| connection.poll(cx)).await;
     drop(connection);
     match end {
         End::Said => linger(&line, &worker).await,
@@ -162,8 +163,10 @@ impl Connection {
         let outcome = self.poll_turn(cx);
         if outcome.is_ready() {
             self.end_requests();
+            self.bells.hang_up();
+        } else {
+            self.bells.rest();
         }
-        self.bells.rest();
         outcome
     }
 
@@ -221,7 +224,12 @@ impl Connection {
         loop {
             match &mut self.phase {
                 Phase::Beginning(handshake) => match Pin::new(handshake).poll(&mut cx) {
-                    Poll::Ready(Ok(connection)) => self.phase = Phase::Open(connection),
+                    Poll::Ready(Ok(mut connection)) => {
+                        if self.drains {
+                            connection.graceful_shutdown(); // it began too late to be told before
+                        }
+                        self.phase = Phase::Open(connection);
+                    }
                     Poll::Ready(Err(_)) => return Poll::Ready(End::Said),
                     Poll::Pending => return Poll::Pending,
                 },
@@ -281,23 +289,32 @@ impl Connection {
             self.session.line.borrow_mut().shrink();
             self.turns.shrink();
         }
-        let all = [self.block_until, self.stall_until, self.idle_until, self.close_until];
-        self.deadline.set(all.into_iter().chain([self.session.waits.earliest()]).flatten().min());
+        let next = match self.close_until {
+            Some(until) => Some(until), // nothing else counts any more
+            None => {
+                [self.block_until, self.stall_until, self.idle_until, self.session.waits.earliest()]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+        };
+        self.deadline.set(next);
     }
 
     /// Some wait may be over.
     fn look_at_waits(&mut self) -> Option<End> {
         let now = self.session.worker.clock.monotonic();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| until <= now);
-        if is_over(self.close_until) || is_over(self.stall_until) {
+        if self.close_until.is_some() {
+            return is_over(self.close_until).then_some(End::Cut);
+        }
+        if is_over(self.stall_until) {
             return Some(End::Cut);
         }
-        if self.close_until.is_none() {
-            if is_over(self.block_until) {
-                self.close(Reason::ENHANCE_YOUR_CALM);
-            } else if is_over(self.idle_until) {
-                self.close(Reason::NO_ERROR);
-            }
+        if is_over(self.block_until) {
+            self.close(Reason::ENHANCE_YOUR_CALM);
+        } else if is_over(self.idle_until) {
+            self.close(Reason::NO_ERROR);
         }
         if is_over(self.session.waits.earliest()) {
             self.session.waits.look(now, &self.bells);
@@ -380,8 +397,9 @@ async fn linger(line: &RefCell<Line>, worker: &Worker) {
 
 /// What a client may send of one body before the upstream has taken it, bytes: as much as Envoy advises at an edge.
 const STREAM_WINDOW: u32 = 64 * 1024;
-/// The same over all bodies of a connection: what one connection can make us hold.
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// The same over all bodies of a connection. With what a hundred open requests cost beside, one connection makes us hold
+/// less than 2 MiB.
+const CONNECTION_WINDOW: u32 = 384 * 1024;
 /// Largest frame, bytes: the least that the protocol allows, so that streams take turns in small steps.
 const FRAME_SIZE: u32 = 16 * 1024;
 /// What waits of one answer for its turn on the connection, bytes: two frames, so that one is always ready.
@@ -389,7 +407,7 @@ const SEND_BUFFER: usize = 32 * 1024;
 /// Streams that we reset and whose late frames are still known as theirs.
 const MAX_REMEMBERED_RESETS: usize = 32;
 /// Streams that the client opened and took back before we had seen them (rapid reset).
-const MAX_UNSEEN_RESETS: usize = 20;
+const MAX_UNSEEN_RESETS: usize = 100;
 /// Streams that we had to reset for what the client did to them, over the life of a connection (MadeYouReset).
 const MAX_OUR_RESETS: usize = 100;
 /// Rounds of one turn; then the other connections of the worker have theirs.

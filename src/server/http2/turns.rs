@@ -81,6 +81,11 @@ impl Bells {
         self.is_awake.store(true, Ordering::Release);
     }
 
+    /// There is no task any more: what still knows a bell must not keep it.
+    pub(super) fn hang_up(&self) {
+        drop(self.task.take());
+    }
+
     /// The task ends its turn. What rang and was not seen to wakes it again.
     pub(super) fn rest(&self) {
         self.is_awake.store(false, Ordering::Release);
