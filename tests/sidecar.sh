@@ -7,7 +7,7 @@
 # As there: the same files, the same flags; an image of the binary and the certificates alone; user 65532; a read-only
 # root; no capability, and none to be gained; the secrets under /run/secrets. Not as there: the compiler is this
 # machine's, the network is this machine's loopback, there are no memory and process limits, and the image has not even
-# /proc and /dev. API_PORT and TOLLGATE_SERVER__LISTEN move the two ports.
+# /proc and /dev. API_PORT and TOLLGATE_SERVER__LISTEN move two ports, the admin listener has a free one.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 
@@ -43,7 +43,7 @@ build() {
         install -D "$from" "$image${words[2]}"
       fi
       ;;
-    USER | EXPOSE | ENTRYPOINT | CMD) : ;;
+    USER | EXPOSE | HEALTHCHECK | ENTRYPOINT | CMD) : ;;
     *) echo "$containerfile: $instruction is unknown here" >&2; exit 1 ;;
     esac
   done <"$containerfile"
@@ -54,7 +54,7 @@ build() {
 
 up() {
   [ "$(id -u)" = 0 ] || { echo 'this stand-in for a container engine needs root (chroot, mount, setuid)' >&2; exit 1; }
-  local api_port=${API_PORT:-9000} data root
+  local api_port=${API_PORT:-9000} admin data root
   data=$(mktemp -d)
   root=$data/root
   cp -r "$image" "$root"
@@ -74,12 +74,22 @@ up() {
     sleep 0.1
   done
 
-  unshare --mount --propagation private bash -euc '
-    mount --bind "$0" "$0"
-    mount -o remount,bind,ro,nosuid,nodev "$0"
-    exec env -i TOLLGATE_SERVER__LISTEN="$1" TOLLGATE_UPSTREAM__URL="http://127.0.0.1:$2" python3 tests/contained.py "$0"
-  ' "$root" "${TOLLGATE_SERVER__LISTEN:-0.0.0.0:8080}" "$api_port" &
+  admin=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  contained() {
+    exec unshare --mount --propagation private bash -euc '
+      mount --bind "$0" "$0"
+      mount -o remount,bind,ro,nosuid,nodev "$0"
+      exec env -i TOLLGATE_SERVER__LISTEN="$1" TOLLGATE_UPSTREAM__URL="http://127.0.0.1:$2" TOLLGATE_ADMIN__LISTEN="$3" \
+        python3 tests/contained.py "$0" "${@:4}"
+    ' "$root" "${TOLLGATE_SERVER__LISTEN:-0.0.0.0:8080}" "$api_port" "$admin" "$@"
+  }
+  contained &
   gateway=$!
+  until (contained health); do # as an engine does
+    kill -0 "$gateway"
+    sleep 0.2
+  done
+  echo 'the health check of the image is content'
   wait "$gateway"
 }
 

@@ -441,7 +441,10 @@ mod tests {
         }
     }
 
-    fn gated(required: bool) -> (Arc<AuditLog>, Sender<io::Result<()>>, Arc<Mutex<Vec<u8>>>) {
+    /// A log whose writing is let go by a gate, and what was written.
+    type GatedLog = (Arc<AuditLog>, Sender<io::Result<()>>, Arc<Mutex<Vec<u8>>>);
+
+    fn gated(required: bool) -> GatedLog {
         let (gate, held) = channel();
         let written = Arc::<Mutex<Vec<u8>>>::default();
         let out = Out::Stream(Box::new(Gated(held, Arc::clone(&written))));
