@@ -94,6 +94,8 @@ pub struct Principal {
     pub expires_at: u64,
     /// `nbf`, seconds since 1970.
     pub not_before: Option<u64>,
+    /// `cnf`, `x5t#S256` (RFC 8705 §3.1): the SHA-256 of the certificate without which the token is worth nothing.
+    pub bound_to: Option<[u8; 32]>,
     /// `jti`.
     pub token_id: Option<String>,
     /// Every claim of the token, as it came.

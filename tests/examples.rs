@@ -1,5 +1,6 @@
 //! Every example runs, and does what its text says. `examples/sidecar` has a file of its own; `tests/packaging.rs` has
-//! `examples/kubernetes` and `examples/packaging`, `tests/metrics.rs` the rules of `examples/observability`.
+//! `examples/kubernetes` and `examples/packaging`, `tests/grpc_end_to_end.rs` runs what `examples/grpc` holds, and
+//! `tests/metrics.rs` looks at the rules of `examples/observability`.
 
 mod markdown;
 mod pasted;
@@ -25,6 +26,11 @@ fn one_file_runs_with_secrets_from_variables_and_from_files() {
 }
 
 #[test]
+fn a_client_writes_by_its_certificate_and_a_stolen_token_is_worth_nothing() {
+    markdown::hold("examples/tls/README.md");
+}
+
+#[test]
 fn an_admin_area_is_closed() {
     markdown::hold("examples/admin-area/README.md");
 }
@@ -33,6 +39,11 @@ fn an_admin_area_is_closed() {
 #[test]
 fn another_proxy_asks() {
     markdown::hold("examples/forward-auth/README.md");
+}
+
+#[test]
+fn a_grpc_service_is_configured() {
+    markdown::hold("examples/grpc/README.md");
 }
 
 #[test]
@@ -123,6 +134,7 @@ fn every_example_is_run_by_a_test() {
         "admin-area",
         "forward-auth",
         "from-the-environment",
+        "grpc",
         "in-front-of-an-api",
         "in_process.rs",
         "kubernetes",
@@ -132,6 +144,7 @@ fn every_example_is_run_by_a_test() {
         "revocable-tokens",
         "several-upstreams",
         "sidecar",
+        "tls",
         "watch-before-you-enforce",
         "with-your-identity-provider",
     ];

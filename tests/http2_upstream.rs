@@ -457,6 +457,34 @@ fn a_request_that_the_upstream_says_it_did_not_take_goes_again_whatever_it_asks_
 }
 
 #[test]
+fn a_body_on_its_way_goes_whole_to_another_connection_if_the_first_did_not_take_it() {
+    let (told, bodies) = mpsc::channel();
+    let told = Mutex::new(told);
+    let upstream = Rude::scripted(move |mut frames| {
+        frames.begin(&[]);
+        if frames.number == 0 {
+            frames.wait_for(kind::DATA);
+            frames.go_away(0, 0);
+        }
+        while let Some((stream, body)) = frames.request_with_body() {
+            told.lock().unwrap().send(body).unwrap();
+            frames.hello(stream);
+        }
+    });
+    let gateway = before(upstream.address);
+    let token = gateway.token();
+    let mut client = gateway.connect();
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: api.test\r\n{}Transfer-Encoding: chunked\r\n\r\n6\r\nfirst,\r\n",
+        bearer(&token)
+    ));
+    eventually("it went to another connection", || upstream.connections() == 2);
+    client.send("6\r\n last.\r\n0\r\n\r\n");
+    assert_eq!(client.answer().text(), "hello");
+    assert_eq!(bodies.recv_timeout(support::PATIENCE).unwrap(), b"first, last.");
+}
+
+#[test]
 fn a_request_that_is_refused_again_and_again_is_503() {
     let upstream = Rude::scripted(|mut frames| {
         frames.begin(&[]);
@@ -1091,6 +1119,134 @@ fn a_web_socket_towards_an_upstream_that_takes_none_is_502() {
     is_problem(&answer, 502, "upstream_no_tunnel");
     assert!(upstream.seen().is_empty());
     assert_eq!(gateway.ask(web_socket("/", "nonsense")).status, 401);
+}
+
+// ---- over TLS ----
+
+/// A certificate of `localhost`, and a server that has it and chooses among these protocols.
+fn certificate(protocols: &[&[u8]]) -> (std::path::PathBuf, Arc<rustls::ServerConfig>) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let file = support::scratch_file("localhost.pem", &made.cert.pem());
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    (file, Arc::new(config))
+}
+
+fn over_tls(protocols: &[&[u8]], builder: Builder) -> (Polite, Gateway) {
+    let (file, config) = certificate(protocols);
+    let upstream = Polite::over_tls(builder, config, |mut exchange| {
+        Box::pin(async move {
+            let is_tunnel = exchange.head.method() == "CONNECT";
+            if !is_tunnel {
+                exchange.take_whole().await;
+            }
+            let scheme = exchange.head.uri().scheme_str().unwrap_or("none").to_owned();
+            let head = answer(200, &[("x-scheme", &scheme)]);
+            let mut send = exchange.answer.send_response(head, false).unwrap();
+            let _ = send.send_data(Bytes::from_static(b"hello"), true);
+        })
+    });
+    let keys = format!("tls = {{ ca_file = \"{}\" }}", file.display());
+    let url = format!("https://localhost:{}", upstream.address.port());
+    let gateway = Gateway::from_toml(&toml(&url, "", &keys, ""));
+    (upstream, gateway)
+}
+
+#[test]
+fn an_https_upstream_that_chooses_http2_is_spoken_to_so() {
+    let (upstream, gateway) = over_tls(&[b"h2", b"http/1.1"], Builder::new());
+    let token = gateway.token();
+    let mut client = gateway.connect();
+    for number in 0..10 {
+        client.send(post("/a", &bearer(&token), format!("{number}").as_bytes()));
+        assert_eq!(client.answer().text(), "hello");
+    }
+    let seen = upstream.seen();
+    assert_eq!((seen.len(), upstream.connections()), (10, 1));
+    assert_eq!(seen[0].head.uri().to_string(), "https://api.test/a");
+}
+
+#[test]
+fn an_https_upstream_that_chooses_http1_or_nothing_is_spoken_to_so() {
+    for protocols in [&[&b"http/1.1"[..]][..], &[]] {
+        let (upstream, gateway) = over_tls(protocols, Builder::new());
+        let mut client = gateway.connect();
+        for _ in 0..5 {
+            client.send(get("/"));
+            assert_eq!(client.answer().text(), "plain");
+        }
+        assert_eq!(upstream.connections(), 1);
+    }
+}
+
+#[test]
+fn a_web_socket_goes_to_an_https_upstream_over_http1_where_its_http2_takes_none() {
+    let (upstream, gateway) = over_tls(&[b"h2", b"http/1.1"], Builder::new());
+    let token = gateway.token();
+    for _ in 0..2 {
+        assert_eq!(gateway.ask(get("/")).text(), "hello", "over HTTP/2");
+        let mut client = gateway.connect();
+        client.send(web_socket("/", &token));
+        assert_eq!(client.answer_to("GET").unwrap().status, 101);
+        client.send("are you there");
+        client.wait_for("are you there");
+    }
+    assert!(upstream.seen().len() == 2);
+}
+
+// ---- limits and health ----
+
+#[test]
+fn a_limit_on_connections_holds_for_http2_and_whoever_waits_too_long_is_told() {
+    let mut builder = Builder::new();
+    builder.max_concurrent_streams(1);
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let upstream = Polite::handling(builder, move |mut exchange| {
+        let held = Arc::clone(&held);
+        Box::pin(async move {
+            let asked = exchange.take_whole().await;
+            while asked.path() == "/held" && held.lock().unwrap().try_recv().is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await; // until the test lets go
+            }
+            let _ = exchange.answer.send_response(answer(204, &[]), true);
+        })
+    });
+    let gateway = with(upstream.address, "max_connections = 1\nconnect_timeout = \"1s\"");
+    let mut first = gateway.connect();
+    first.send(get("/held"));
+    upstream.wait_for(1);
+    is_problem(&gateway.ask(get("/")), 503, "upstream_saturated");
+    release.send(()).unwrap();
+    assert_eq!(first.answer().status, 204);
+    let mut next = 0;
+    eventually("the connection serves whoever is next to it", || {
+        next = gateway.ask(get("/")).status;
+        next == 204
+    });
+    assert_eq!(upstream.connections(), 1);
+}
+
+#[test]
+fn an_upstream_over_http2_is_asked_whether_it_is_well() {
+    let well = Arc::new(AtomicUsize::new(503));
+    let state = Arc::clone(&well);
+    let upstream = Polite::answering(move |asked| match asked.path().as_str() {
+        "/healthz" => (answer(state.load(Ordering::SeqCst) as u16, &[]), Vec::new(), None),
+        _ => (answer(200, &[]), b"hello".to_vec(), None),
+    });
+    let keys = "health = { path = \"/healthz\", interval = \"1s\" }";
+    let gateway = with(upstream.address, keys);
+    eventually("it is found unwell", || gateway.ask(get("/")).status == 503);
+    well.store(204, Ordering::SeqCst);
+    eventually("it is found well", || gateway.ask(get("/")).status == 200);
 }
 
 fn asked_paths(asked: &[Asked]) -> Vec<String> {

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 
 use rcgen::{DnType, date_time_ymd};
 use support::tls::{Authority, Identity, Tls, TlsClient, client};
-use support::{Gateway, Upstream, get, toml};
+use support::{Client, Gateway, Upstream, bearer, form, get, post, toml};
 
 /// A gateway that asks clients for a certificate, and whom it believes.
 struct Site {
@@ -195,4 +195,92 @@ fn an_upstream_is_shown_the_gateways_certificate() {
     assert_eq!(Gateway::from_toml(&toml(&url, "", &with, "")).ask(get("/a")).text(), "hello");
     let without = format!("tls = {{ {ca} }}");
     assert_eq!(Gateway::from_toml(&toml(&url, "", &without, "")).ask(get("/a")).status, 502);
+}
+
+/// A client `ci` that proves itself by its certificate.
+const CI: &str =
+    "[[clients]]\nid = \"ci\"\ntls_client_subject = \"CN=ci\"\nscopes = [\"api:write\"]\n";
+
+fn ask(tls: &mut Client<Tls>, request: impl AsRef<[u8]>) -> support::Answer {
+    tls.send(request);
+    tls.answer()
+}
+
+fn token_request(id: &str) -> Vec<u8> {
+    let body = form(&[("grant_type", "client_credentials"), ("client_id", id)]);
+    let fields = "Content-Type: application/x-www-form-urlencoded\r\n";
+    post("/auth/token", fields, body.as_bytes())
+}
+
+fn bound_token(format: &str) -> (Site, String, Identity) {
+    let keys = ", client_certificate = \"optional\"";
+    let site = Site::with(keys, "", &format!("{CI}format = \"{format}\"\n"));
+    let shown = site.named("ci");
+    let tls = site.client().showing(&shown).connect(site.gateway.address, "api.test");
+    let answer = ask(&mut client(tls), token_request("ci"));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let token = answer.json()["access_token"].as_str().unwrap().to_owned();
+    (site, token, shown)
+}
+
+#[test]
+fn a_token_of_a_client_with_a_certificate_is_worth_nothing_without_it() {
+    for format in ["jwt", "opaque"] {
+        let (site, token, shown) = bound_token(format);
+        let write = post("/a", &bearer(&token), b"x");
+        let connect = |with: &TlsClient| client(with.connect(site.gateway.address, "api.test"));
+        let mut right = connect(&site.client().showing(&shown));
+        let mut wrong = connect(&site.client().showing(&site.named("other")));
+        let mut same_name = connect(&site.client().showing(&site.named("ci")));
+        let mut none = connect(&site.client());
+        // the first use fills what is remembered, and the others come by it; both ways round
+        for _ in 0..3 {
+            for stranger in [&mut wrong, &mut same_name, &mut none] {
+                let answer = ask(stranger, &write);
+                assert_eq!(answer.status, 401, "{format}");
+                let challenge = answer.field("www-authenticate").unwrap();
+                assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
+            }
+            assert_eq!(ask(&mut right, &write).status, 200, "{format}");
+        }
+        // on an open request it is no token at all: nobody is told of a caller, and it is not passed on
+        let open = format!("GET /a HTTP/1.1\r\nHost: api.test\r\n{}\r\n", bearer(&token));
+        assert_eq!(ask(&mut none, &open).status, 200);
+        let seen = site.upstream.seen().pop().unwrap();
+        assert_eq!((seen.field("x-auth-client"), seen.field("authorization")), (None, None));
+        assert_eq!(ask(&mut right, &open).status, 200);
+        let seen = site.upstream.seen().pop().unwrap();
+        assert_eq!(seen.field("x-auth-client").as_deref(), Some("ci"));
+    }
+}
+
+#[test]
+fn a_token_says_which_certificate_it_is_bound_to() {
+    use base64::Engine as _;
+    let (_site, token, shown) = bound_token("jwt");
+    let engine = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let claims = engine.decode(token.split('.').nth(1).unwrap()).unwrap();
+    let claims: serde_json::Value = serde_json::from_slice(&claims).unwrap();
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &shown.der);
+    let expected = serde_json::json!({ "x5t#S256": engine.encode(digest) });
+    assert_eq!(claims["cnf"], expected);
+}
+
+#[test]
+fn another_certificate_proves_no_client_and_a_client_with_a_secret_needs_it_still() {
+    let site = Site::with(", client_certificate = \"optional\"", "", CI);
+    let connect = |with: &TlsClient| client(with.connect(site.gateway.address, "api.test"));
+    let shown = site.named("ci");
+    for (with, id, expected) in [
+        (site.client().showing(&shown), "ci", 200),
+        (site.client().showing(&site.named("other")), "ci", 401),
+        (site.client().showing(&shown), "nobody", 401),
+        (site.client().showing(&shown), support::CLIENT, 401),
+        (site.client(), "ci", 400),
+    ] {
+        let answer = ask(&mut connect(&with), token_request(id));
+        let refused =
+            if expected == 400 { answer.status != 200 } else { answer.status == expected };
+        assert!(refused, "{id} {expected}: {answer:?}");
+    }
 }

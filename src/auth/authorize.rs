@@ -96,6 +96,10 @@ pub fn authorize(
     let policy = demand.policy;
     let guarded = policy.guards(&request);
     let (caller, verdict, withhold_authorization) = match authentication {
+        // for every request anew, whatever was remembered of the token: the certificate is the connection's
+        Ok(Authentication::Caller(caller)) if !is_held_by(&caller, &request) => {
+            (None, Err(Denied::Bound), true)
+        }
         Ok(Authentication::Caller(caller)) => match caller.identity(demand.identity_set) {
             Ok(_) => (Some(caller), Ok(()), false),
             Err(denied) => (None, Err(denied), true),
@@ -128,4 +132,11 @@ pub fn authorize(
         identity_set: demand.identity_set,
         reported: refused,
     }))
+}
+
+/// Whether a token that is bound to a certificate comes over a connection on which that was shown (RFC 8705 §3).
+fn is_held_by(caller: &Caller, request: &Request) -> bool {
+    let Some(bound_to) = &caller.principal.bound_to else { return true };
+    let shown = request.peer.certificate.as_deref();
+    shown.is_some_and(|shown| shown.certificate().sha256 == *bound_to)
 }

@@ -190,6 +190,7 @@ mod tests {
 
     fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
         let principal = Principal {
+            bound_to: None,
             issuer: String::new(),
             issuer_name: String::new(),
             subject: None,

@@ -359,10 +359,10 @@ impl Rules {
             }
             None => client.or(text(claims.get("azp"), Claim::Client)?),
         };
-        // RFC 9449, RFC 8705: whoever stole it must not be able to use it, and we cannot ask for the proof
-        if claims.get("cnf").is_some_and(|bound| !bound.is_null()) {
-            return Err(Denied::Bound);
-        }
+        let bound_to = match claims.get("cnf") {
+            None | Some(Value::Null) => None,
+            Some(proof) => Some(certificate_of(proof).ok_or(Denied::Bound)?),
+        };
         let (subject, client_id) = (subject.map(str::to_owned), client.map(str::to_owned));
         let token_id = text(claims.get("jti"), Claim::TokenId)?.map(str::to_owned);
         observer.passed(Check::Client);
@@ -379,10 +379,19 @@ impl Rules {
             scopes,
             expires_at: times.expires_at,
             not_before: times.not_before,
+            bound_to,
             token_id,
             claims,
         })
     }
+}
+
+/// The certificate that a token is bound to, if that is all that `cnf` asks for (RFC 8705 §3.1): who stole the token must
+/// not be able to use it, and another proof (RFC 9449) cannot be asked for here.
+fn certificate_of(proof: &Value) -> Option<[u8; 32]> {
+    let members = proof.as_object().filter(|members| members.len() == 1)?;
+    let digest = URL_SAFE_NO_PAD.decode(members.get("x5t#S256")?.as_str()?).ok()?;
+    digest.try_into().ok()
 }
 
 /// By jsonwebtoken, which judges algorithm, issuer and audience once more by its own reading.

@@ -255,8 +255,14 @@ section! {
         format: TokenFormat;
         /// Further claims of its tokens.
         claims: Entries<Anything> = ();
-        /// How it may prove itself; default: every way that it has a secret or a key for.
+        /// How it may prove itself; default: every way that it has a secret, a key or a certificate for.
         authentication: Vec<At<ClientAuthentication>>;
+        /// For tls_client_auth (RFC 8705), over a listener with client_ca_file: the subject of its certificate, as RFC 2253 writes it, such as CN=ci,O=Acme.
+        tls_client_subject: Text;
+        /// The same, by a DNS name among the certificate's alternative names.
+        tls_client_san_dns: Text;
+        /// The same, by a URI among them, such as spiffe://example.com/ci.
+        tls_client_san_uri: Text;
         /// The PEM file of its public key, for private_key_jwt (RFC 7523); with `algorithm`.
         public_key_file: FilePath;
         /// The file of its public keys as a JSON Web Key Set, for private_key_jwt, instead of public_key_file.

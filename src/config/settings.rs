@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use super::endpoint::Endpoint;
 use super::pattern::{HostPattern, PathPattern};
-use crate::certificate::{Certificate, Field};
+use crate::certificate::{Certificate, Field, Name};
 use crate::condition::Condition;
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, KeySet, VerifyingKey};
@@ -449,6 +449,8 @@ pub struct Client {
     pub secrets: Vec<ClientSecret>,
     /// Each public key that its assertions may be signed for.
     pub keys: Vec<VerifyingKey>,
+    /// What its certificate says.
+    pub certificate: Option<CertificateName>,
     /// How it may prove itself.
     pub methods: Methods,
     /// What it may ask for.
@@ -474,6 +476,31 @@ pub struct Methods {
     pub post: bool,
     /// `private_key_jwt`: a signed assertion (RFC 7523).
     pub key: bool,
+    /// `tls_client_auth`: the certificate of the connection (RFC 8705).
+    pub tls: bool,
+}
+
+/// By what a client's certificate is known (RFC 8705 §2.1.2).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum CertificateName {
+    /// Its subject, as RFC 2253 writes it.
+    Subject(String),
+    /// A host among its alternative names, in lower case.
+    Dns(String),
+    /// A URI among them.
+    Uri(String),
+}
+
+impl CertificateName {
+    /// Whether this certificate is known by it.
+    #[must_use]
+    pub fn is_of(&self, certificate: &Certificate) -> bool {
+        match self {
+            Self::Subject(subject) => certificate.subject.as_ref() == Some(subject),
+            Self::Dns(host) => certificate.names.contains(&Name::Dns(host.clone())),
+            Self::Uri(uri) => certificate.names.contains(&Name::Uri(uri.clone())),
+        }
+    }
 }
 
 /// One way in which a client may prove itself.

@@ -7,6 +7,7 @@ mod issuers;
 mod requests;
 mod sample;
 mod secrets;
+mod tls;
 mod tokens;
 mod upstreams;
 

@@ -86,6 +86,7 @@ choice! {
         "client_secret_basic" => Basic,
         "client_secret_post" => Post,
         "private_key_jwt" => Key,
+        "tls_client_auth" => Tls,
     }
     /// What of a client's certificate a header tells.
     CertificateField { "subject" => Subject, "san" => San, "sha256" => Sha256 }

@@ -25,6 +25,7 @@ use limit::RateLimits;
 use crate::auth::{
     Asking, Authentication, Authenticator, Denied, Judged, OwnTokens, Permitted, authorize,
 };
+use crate::certificate::ClientCertificate;
 use crate::clock::Clock;
 use crate::config::{Server, Settings, TokenFormat};
 use crate::limit::Quota;
@@ -394,7 +395,9 @@ impl Gateway {
         let address =
             record.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
         let (method, headers) = (&request.method, &request.headers);
-        let asked = Asked { method, headers, body: request.body, address };
+        let shown = request.peer.certificate.as_deref();
+        let certificate = shown.map(ClientCertificate::certificate);
+        let asked = Asked { method, headers, body: request.body, address, certificate };
         let answer = tokens.answer(endpoint, asked, self).await;
         record.reason = answer.code;
         record.client_id = answer.client_id.as_deref().map(Into::into);

@@ -54,9 +54,9 @@ pub(super) async fn serve(
         return;
     };
     let Ready { stream, peer, protocol } = ready;
-    let counters = std::sync::Arc::clone(&worker.counters);
-    let _counted = peer.https.then(|| counters.tls.enter());
     let peer = Rc::new(peer);
+    let counters = Rc::clone(&worker);
+    let _counted = peer.https.then(|| counters.counters.tls.enter());
     match protocol {
         Protocol::Http1 => connection::serve(stream, peer, first_head, worker, place).await,
         Protocol::Http2 => {
@@ -83,6 +83,7 @@ async fn under_deadline(
             return Some(Ready { stream, peer, protocol: Protocol::Http1 });
         }
     };
+    let over_tls = gateway.tls().is_some();
     // boxed: what lasts for a moment is not in the size of what lasts for hours
     let mut arriving = Box::pin(arrive(tcp, address, gateway, worker));
     let mut deadline = Deadline::default();
@@ -96,6 +97,9 @@ async fn under_deadline(
             deadline.bring_forward(worker.clock.monotonic() + connection::LAST_CALL);
         }
         let over = worker.ending.get() || deadline.poll_passed(cx);
+        if over && over_tls {
+            worker.counters.tls_failures.add_one();
+        }
         if over { Poll::Ready(None) } else { Poll::Pending }
     })
     .await

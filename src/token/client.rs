@@ -21,8 +21,9 @@ use super::TokenError;
 use super::assertion::{Assertion, Expected, Proof, decoys};
 use super::grant::{Request, decoded};
 use super::hashing::{Attempt, Hash, Hashing};
+use crate::certificate::Certificate;
 use crate::clock::Clock;
-use crate::config::{Client, Methods, SecretKind, Token, TokenFormat};
+use crate::config::{CertificateName, Client, Methods, SecretKind, Token, TokenFormat};
 use crate::identity::Scopes;
 use crate::keys::VerifyingKey;
 use crate::secret::Secret;
@@ -42,6 +43,7 @@ pub(super) struct Record {
     /// What its assertions may be signed for.
     pub(super) keys: Vec<VerifyingKey>,
     pub(super) methods: Methods,
+    certificate: Option<CertificateName>,
     digests: Vec<Limited<[u8; 32]>>,
     hashes: Vec<Arc<Hash>>,
     hash_ends: Vec<Option<u64>>,
@@ -71,6 +73,8 @@ pub(super) enum Presented {
     Pairs(Vec<Pair>, Way),
     /// An assertion.
     Assertion(Box<Assertion>),
+    /// A client's id, and the certificate of the connection (RFC 8705 §2.1).
+    Certificate(String, Box<Certificate>),
     /// A field that cannot be read, or of another scheme.
     Unusable,
     /// Nothing, or half of it.
@@ -107,12 +111,18 @@ pub enum Disbelief {
     Assertion,
     /// The assertion was shown before.
     Replay,
+    /// The certificate of the connection is not the client's.
+    Certificate,
 }
 
 impl Presented {
     /// # Errors
     /// A request that proves itself twice, or speaks of two clients: `invalid_request`.
-    pub(super) fn read(headers: &HeaderMap, request: &Request) -> Result<Self, TokenError> {
+    pub(super) fn read(
+        headers: &HeaderMap,
+        request: &Request,
+        certificate: Option<&Certificate>,
+    ) -> Result<Self, TokenError> {
         let mut fields = headers.get_all(AUTHORIZATION).iter();
         if request.assertion.is_some() || request.assertion_type.is_some() {
             let is_second = fields.next().is_some() || request.client_secret.is_some();
@@ -121,7 +131,11 @@ impl Presented {
         }
         let Some(field) = fields.next() else {
             let (Some(id), Some(secret)) = (&request.client_id, &request.client_secret) else {
-                return Ok(Self::Nothing);
+                let shown = request.client_id.as_ref().zip(certificate);
+                return Ok(match shown.filter(|_| request.client_secret.is_none()) {
+                    Some((id, shown)) => Self::Certificate(id.clone(), Box::new(shown.clone())),
+                    None => Self::Nothing,
+                });
             };
             let secret = Secret::new(secret.expose().clone().into_bytes());
             return Ok(Self::Pairs(vec![Pair { id: id.clone(), secret }], Way::Post));
@@ -148,6 +162,7 @@ impl Presented {
             Self::Pairs(_, Way::Basic) => "client_secret_basic",
             Self::Pairs(_, Way::Post) => "client_secret_post",
             Self::Assertion(_) => "private_key_jwt",
+            Self::Certificate(..) => "tls_client_auth",
             Self::Unusable | Self::Nothing => NO_METHOD,
         }
     }
@@ -157,6 +172,7 @@ impl Presented {
         match self {
             Self::Pairs(pairs, _) => pairs.first().map_or("", |pair| &pair.id),
             Self::Assertion(assertion) => assertion.client(),
+            Self::Certificate(id, _) => id,
             Self::Unusable | Self::Nothing => "",
         }
     }
@@ -215,6 +231,7 @@ impl Record {
             disabled: client.disabled,
             keys: if client.methods.key { client.keys.clone() } else { Vec::new() },
             methods: client.methods,
+            certificate: client.certificate.clone(),
             digests,
             hashes,
             hash_ends,
@@ -332,6 +349,24 @@ impl Clients {
             (Some(record), Some(proof)) => Ok((record, proof)),
         }
         .map_err(TokenError::InvalidClient)
+    }
+
+    /// The client `id`, if `shown` is its certificate.
+    ///
+    /// # Errors
+    /// [`TokenError::InvalidClient`]
+    pub(super) fn by_certificate(
+        &self,
+        id: &str,
+        shown: &Certificate,
+    ) -> Result<&Record, TokenError> {
+        let record = self.find(id).ok_or(TokenError::InvalidClient(Disbelief::Unknown))?;
+        let is_its = record.certificate.as_ref().is_some_and(|name| name.is_of(shown));
+        match (record.disabled, record.methods.tls && is_its) {
+            (true, _) => Err(TokenError::InvalidClient(Disbelief::Disabled)),
+            (false, false) => Err(TokenError::InvalidClient(Disbelief::Certificate)),
+            (false, true) => Ok(record),
+        }
     }
 
     /// Every client.

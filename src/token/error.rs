@@ -151,6 +151,7 @@ impl TokenError {
             Self::InvalidClient(Disbelief::Secret) => "wrong_secret",
             Self::InvalidClient(Disbelief::Assertion) => "bad_assertion",
             Self::InvalidClient(Disbelief::Replay) => "replayed_assertion",
+            Self::InvalidClient(Disbelief::Certificate) => "wrong_certificate",
             Self::InvalidScope => "invalid_scope",
             Self::HalfAssertion => "half_assertion",
             Self::InvalidTarget => "invalid_target",

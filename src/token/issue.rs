@@ -7,7 +7,7 @@ use aws_lc_rs::rand;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::TokenError;
 use super::client::Record;
@@ -55,30 +55,51 @@ pub(super) struct Minted {
 /// What is said in a token (RFC 9068 §2.2), in one pass and without a tree.
 struct Claims<'a> {
     issuer: &'a str,
-    client: &'a Record,
-    scopes: &'a Scopes,
+    about: &'a About<'a>,
     audience: &'a Value,
-    now: u64,
-    expires_in: u64,
     token_id: &'a str,
+}
+
+/// For whom a token is, and how long.
+pub(super) struct About<'a> {
+    pub(super) client: &'a Record,
+    pub(super) scopes: &'a Scopes,
+    /// Seconds since 1970.
+    pub(super) now: u64,
+    /// Seconds.
+    pub(super) expires_in: u64,
+    /// The SHA-256 of the certificate that has to come with it.
+    pub(super) bound_to: Option<[u8; 32]>,
+}
+
+impl About<'_> {
+    /// `cnf` (RFC 8705 §3.1).
+    fn confirmation(&self) -> Option<Value> {
+        let digest = URL_SAFE_NO_PAD.encode(self.bound_to?);
+        Some(json!({ "x5t#S256": digest }))
+    }
 }
 
 impl Serialize for Claims<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut claims = serializer.serialize_map(None)?;
         claims.serialize_entry("iss", self.issuer)?;
-        claims.serialize_entry("sub", &self.client.id)?;
-        claims.serialize_entry("client_id", &self.client.id)?;
+        let About { client, scopes, now, expires_in, .. } = self.about;
+        claims.serialize_entry("sub", &client.id)?;
+        claims.serialize_entry("client_id", &client.id)?;
         claims.serialize_entry("aud", self.audience)?;
-        if !self.scopes.is_empty() {
-            claims.serialize_entry("scope", &format_args!("{}", self.scopes))?;
+        if !scopes.is_empty() {
+            claims.serialize_entry("scope", &format_args!("{scopes}"))?;
         }
-        claims.serialize_entry("iat", &self.now)?;
-        claims.serialize_entry("nbf", &self.now)?;
-        claims.serialize_entry("exp", &self.now.saturating_add(self.expires_in))?;
+        claims.serialize_entry("iat", now)?;
+        claims.serialize_entry("nbf", now)?;
+        claims.serialize_entry("exp", &now.saturating_add(*expires_in))?;
         claims.serialize_entry("jti", self.token_id)?;
         // None of them is one of the above: the configuration refuses that.
-        for (name, value) in &self.client.claims {
+        if let Some(confirmation) = self.about.confirmation() {
+            claims.serialize_entry("cnf", &confirmation)?;
+        }
+        for (name, value) in &client.claims {
             claims.serialize_entry(name, value)?;
         }
         claims.end()
@@ -89,36 +110,31 @@ impl Serialize for Claims<'_> {
 pub(super) fn issue(
     key: &SigningKey,
     issuer: &str,
-    client: &Record,
-    scopes: &Scopes,
+    about: &About<'_>,
     audience: &Value,
-    now: u64,
-    expires_in: u64,
 ) -> Result<Minted, IssueError> {
     let mut random = [0; TOKEN_ID_BYTES];
     rand::fill(&mut random)?;
     let id = URL_SAFE_NO_PAD.encode(random);
-    let token_id = id.as_str();
-    let claims = Claims { issuer, client, scopes, audience, now, expires_in, token_id };
+    let claims = Claims { issuer, about, audience, token_id: id.as_str() };
     Ok(Minted { token: key.sign(TYPE, &claims)?, id })
 }
 
 /// A reference token for `client`, kept in `store` until `expires_in` seconds from `now` have passed.
 pub(super) async fn refer(
     store: &dyn Store,
-    client: &Record,
-    scopes: &Scopes,
+    about: &About<'_>,
     audience: Value,
-    now: u64,
-    expires_in: u64,
 ) -> Result<Minted, TokenError> {
+    let mut more = about.client.claims.clone();
+    more.extend(about.confirmation().map(|confirmation| ("cnf".to_owned(), confirmation)));
     let kept = Kept {
-        client_id: client.id.clone(),
-        scope: scopes.to_string(),
+        client_id: about.client.id.clone(),
+        scope: about.scopes.to_string(),
         aud: audience,
-        iat: now,
-        exp: now.saturating_add(expires_in),
-        more: client.claims.clone(),
+        iat: about.now,
+        exp: about.now.saturating_add(about.expires_in),
+        more,
     };
     let (token, digest) = reference::make().map_err(IssueError::Random)?;
     // Strings and numbers alone: there is nothing that cannot be written.
@@ -158,9 +174,8 @@ pub fn mint(
     }
     let expires_in = expires_in.map_or(record.expires_in, |lifetime| lifetime.as_secs().max(1));
     let audience = Request::default().audience(&record.audience).unwrap_or_default();
-    let keys = &token.keys;
-    issue(keys.signing(), &token.issuer, &record, &scopes, &audience, now, expires_in)
-        .map(|minted| minted.token)
+    let about = About { client: &record, scopes: &scopes, now, expires_in, bound_to: None };
+    issue(token.keys.signing(), &token.issuer, &about, &audience).map(|minted| minted.token)
 }
 
 /// RFC 9068 §2.1.

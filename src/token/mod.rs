@@ -37,6 +37,7 @@ pub use client::Disbelief;
 pub use error::TokenError;
 pub use issue::{IssueError, mint};
 
+use crate::certificate::Certificate;
 use crate::clock::Clock;
 use crate::config::{Settings, TokenFormat};
 use crate::identity::{Principal, Scopes};
@@ -126,6 +127,8 @@ pub struct Asked<'r, B> {
     pub body: B,
     /// Where it comes from.
     pub address: IpAddr,
+    /// The certificate that its connection was made with.
+    pub certificate: Option<&'r Certificate>,
 }
 
 /// Why there is no token service although there should be.
@@ -289,7 +292,7 @@ impl TokenService {
         let body = tokio::time::timeout(BODY_TIMEOUT, read(asked.headers, asked.body));
         let body = body.await.map_err(|_| TokenError::BodyTooSlow)??;
         let request = Request::read(format, &body)?;
-        let presented = Presented::read(asked.headers, &request)?;
+        let presented = Presented::read(asked.headers, &request, asked.certificate)?;
         Ok((request, presented))
     }
 
@@ -303,6 +306,14 @@ impl TokenService {
         asker.authentication = presented.method();
         request.check_grant_type()?;
         asker.client_id = self.clients.find(presented.id()).map(|client| client.id.clone());
+        // who proves itself by a certificate gets tokens that are worth nothing without it (RFC 8705 §3)
+        let bound_to = match &presented {
+            Presented::Certificate(_, shown) => Some(shown.sha256),
+            Presented::Pairs(..)
+            | Presented::Assertion(_)
+            | Presented::Unusable
+            | Presented::Nothing => None,
+        };
         let client = self.believe(presented, address).await?;
         let scopes = request.scopes(&client.scopes)?;
         let audience = request.audience(&client.audience)?;
@@ -311,11 +322,13 @@ impl TokenService {
         let token = match client.format {
             TokenFormat::Jwt => {
                 let (key, issuer) = (self.keys.signing(), &self.issuer);
-                issue::issue(key, issuer, client, &scopes, &audience, now, expires_in)?
+                let about = issue::About { client, scopes: &scopes, now, expires_in, bound_to };
+                issue::issue(key, issuer, &about, &audience)?
             }
             TokenFormat::Opaque => {
                 let store = self.store.as_ref();
-                issue::refer(store, client, &scopes, audience, now, expires_in).await?
+                let about = issue::About { client, scopes: &scopes, now, expires_in, bound_to };
+                issue::refer(store, &about, audience).await?
             }
         };
         let issue::Minted { token, id } = token;
@@ -349,6 +362,7 @@ impl TokenService {
                 self.clients.authenticate(pairs, way, self.clock.unix_seconds()).await
             }
             Presented::Assertion(assertion) => self.prove(&assertion).await,
+            Presented::Certificate(id, shown) => self.clients.by_certificate(&id, &shown),
             Presented::Unusable | Presented::Nothing => {
                 Err(TokenError::InvalidClient(Disbelief::Unreadable))
             }

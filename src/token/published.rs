@@ -102,6 +102,7 @@ fn server(token: &Token, metadata: &Metadata, live: &[&Record], scopes: &BTreeSe
         ("client_secret_basic", uses(|client| client.methods.basic)),
         ("client_secret_post", uses(|client| client.methods.post)),
         ("private_key_jwt", !algorithms.is_empty()),
+        ("tls_client_auth", uses(|client| client.methods.tls)),
     ]
     .into_iter()
     .filter_map(|(name, used)| used.then_some(name))
@@ -117,6 +118,9 @@ fn server(token: &Token, metadata: &Metadata, live: &[&Record], scopes: &BTreeSe
     }
     if let Some(path) = endpoints.jwks.as_ref().filter(|_| signs) {
         add("jwks_uri", url(path));
+    }
+    if uses(|client| client.methods.tls) {
+        add("tls_client_certificate_bound_access_tokens", true.into()); // RFC 8705 §3.3
     }
     for (name, path) in [
         ("token", Some(&token.path)),

@@ -65,7 +65,7 @@ async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
     body: B,
     address: IpAddr,
 ) -> Answer {
-    let asked = Asked { method, headers, body, address };
+    let asked = Asked { method, headers, body, address, certificate: None };
     service.answer(Endpoint::Token, asked, &NoJudge).await
 }
 

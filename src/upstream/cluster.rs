@@ -349,7 +349,7 @@ impl Way {
     pub(super) fn tidy(&self) {
         self.pool.tidy();
         self.http2.tidy();
-        self.tally.set_idle(self.pool.len());
+        self.tally.set_idle(self.pool.len() + self.http2.idle());
     }
 }
 

@@ -101,7 +101,7 @@ impl Upstreams {
         };
         let replayable =
             replay.is_some() && is_idempotent(&request.method) && request.upgrade.is_none();
-        let (mut attempts, mut tried) = (0, Some64::default());
+        let (mut attempts, mut unsent, mut tried) = (0, 0, Some64::default());
         let mut body = Some(body);
         cluster.budget.pay_in();
         loop {
@@ -167,7 +167,15 @@ impl Upstreams {
                             return Ok(Forwarded { response, took });
                         }
                         Err(failed) => {
-                            body = failed.body; // if nothing of it was taken
+                            body = failed.body;
+                            // the connection was closed to new requests just now: there are others
+                            if failed.unsent
+                                && failed.failure.is_unprocessed()
+                                && unsent < MOST_UNSENT
+                            {
+                                unsent += 1;
+                                continue;
+                            }
                             failed.failure
                         }
                     }
@@ -382,3 +390,6 @@ fn is_idempotent(method: &Method) -> bool {
 fn after(clock: &Clock, limit: Option<Duration>) -> Option<Instant> {
     limit.map(|limit| clock.monotonic() + limit)
 }
+
+/// How often a request looks for another connection because the one that it had takes no new ones.
+const MOST_UNSENT: u32 = 4;

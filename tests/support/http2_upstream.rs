@@ -52,6 +52,7 @@ pub struct Exchange {
 /// A head, a body, trailers.
 pub type Reply = (Response<()>, Vec<u8>, Option<HeaderMap>);
 
+type Handler = std::rc::Rc<dyn Fn(Exchange) -> Handling>;
 type Handling = Pin<Box<dyn Future<Output = ()>>>;
 
 /// An upstream that keeps the rules.
@@ -81,14 +82,32 @@ impl Polite {
         builder: Builder,
         handle: impl Fn(Exchange) -> Handling + Send + Sync + 'static,
     ) -> Self {
+        Self::listening(builder, None, handle)
+    }
+
+    /// The same over TLS. A client that does not choose HTTP/2 is answered over HTTP/1.1: with `plain`, or with a tunnel
+    /// that sends everything back.
+    pub fn over_tls(
+        builder: Builder,
+        tls: Arc<rustls::ServerConfig>,
+        handle: impl Fn(Exchange) -> Handling + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(builder, Some(tls.into()), handle)
+    }
+
+    fn listening(
+        builder: Builder,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+        handle: impl Fn(Exchange) -> Handling + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         listener.set_nonblocking(true).unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let connections = Arc::new(AtomicUsize::new(0));
-        let (noted, counted, handle) =
-            (Arc::clone(&seen), Arc::clone(&connections), Arc::new(handle));
+        let (noted, counted) = (Arc::clone(&seen), Arc::clone(&connections));
         std::thread::spawn(move || {
+            let handle: Handler = std::rc::Rc::new(handle);
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let local = tokio::task::LocalSet::new();
@@ -97,22 +116,16 @@ impl Polite {
                 while let Ok((stream, _)) = listener.accept().await {
                     stream.set_nodelay(true).unwrap();
                     let number = counted.fetch_add(1, Ordering::SeqCst);
-                    let (builder, noted, handle) =
-                        (builder.clone(), Arc::clone(&noted), Arc::clone(&handle));
+                    let (builder, noted, handle, tls) =
+                        (builder.clone(), Arc::clone(&noted), handle.clone(), tls.clone());
                     tokio::task::spawn_local(async move {
-                        let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else {
-                            return;
+                        let Some(tls) = tls else {
+                            return serve(builder, stream, number, noted, handle).await;
                         };
-                        while let Some(Ok((request, answer))) = connection.accept().await {
-                            let (parts, body) = request.into_parts();
-                            let exchange = Exchange {
-                                connection: number,
-                                head: Request::from_parts(parts, ()),
-                                body,
-                                answer,
-                                seen: Arc::clone(&noted),
-                            };
-                            tokio::task::spawn_local(handle(exchange));
+                        let Ok(stream) = tls.accept(stream).await else { return };
+                        match stream.get_ref().1.alpn_protocol() {
+                            Some(b"h2") => serve(builder, stream, number, noted, handle).await,
+                            _ => plain(stream).await,
                         }
                     });
                 }
@@ -142,6 +155,48 @@ impl Polite {
     /// How many connections were made.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(
+    builder: Builder,
+    stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    number: usize,
+    seen: Arc<Mutex<Vec<Asked>>>,
+    handle: Handler,
+) {
+    let Ok(mut connection) = builder.handshake::<_, Bytes>(stream).await else { return };
+    while let Some(Ok((request, answer))) = connection.accept().await {
+        let (parts, body) = request.into_parts();
+        let head = Request::from_parts(parts, ());
+        let seen = Arc::clone(&seen);
+        tokio::task::spawn_local(handle(Exchange { connection: number, head, body, answer, seen }));
+    }
+}
+
+/// HTTP/1.1, as far as a test needs it.
+async fn plain(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut read = Vec::new();
+    while stream.read_buf(&mut read).await.is_ok_and(|length| length > 0) {
+        if !read.ends_with(b"\r\n\r\n") {
+            continue;
+        }
+        let head = String::from_utf8_lossy(&read).to_lowercase();
+        read.clear();
+        if !head.contains("upgrade: websocket") {
+            let answer = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            continue;
+        }
+        let answer =
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        while stream.read_buf(&mut read).await.is_ok_and(|length| length > 0) {
+            stream.write_all(&read).await.unwrap();
+            read.clear();
+        }
+        return;
     }
 }
 

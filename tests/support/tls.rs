@@ -73,6 +73,7 @@ impl Authority {
             versions: rustls::ALL_VERSIONS,
             alpn: Vec::new(),
             resumption: false,
+            unchecked: false,
         }
     }
 }
@@ -96,9 +97,25 @@ pub struct TlsClient {
     versions: &'static [&'static SupportedProtocolVersion],
     alpn: Vec<Vec<u8>>,
     resumption: bool,
+    unchecked: bool,
 }
 
 impl TlsClient {
+    /// Believes whatever it is shown.
+    pub fn unchecked(mut self) -> Self {
+        self.unchecked = true;
+        self
+    }
+
+    /// The first message of a handshake, in its record.
+    pub fn hello(&self, name: &str) -> Vec<u8> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let mut connection = ClientConnection::new(self.config(), name).unwrap();
+        let mut hello = Vec::new();
+        connection.write_tls(&mut hello).unwrap();
+        hello
+    }
+
     pub fn showing(mut self, identity: &Identity) -> Self {
         self.identity = Some((identity.der.clone(), identity.key.clone()));
         self
@@ -136,6 +153,9 @@ impl TlsClient {
                 builder.with_client_auth_cert(vec![certificate.clone()], key).unwrap()
             }
         };
+        if self.unchecked {
+            config.dangerous().set_certificate_verifier(Arc::new(Unchecked));
+        }
         config.alpn_protocols = self.alpn.clone();
         if !self.resumption {
             config.resumption = Resumption::disabled();
@@ -228,5 +248,45 @@ impl Authority {
             }
         });
         address
+    }
+}
+
+/// Believes everything: for looking at what is shown.
+#[derive(Debug)]
+struct Unchecked;
+
+impl rustls::client::danger::ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
+        Ok(rustls::client::danger::ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.signature_verification_algorithms.supported_schemes()
     }
 }

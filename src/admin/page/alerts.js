@@ -3,6 +3,7 @@
 // the status document to data.
 
 import { plural } from "./format.js";
+import { error } from "./words.js";
 
 const WORST_FIRST = ["critical", "warning", "info"];
 const SECTIONS = ["configuration", "issuers", "upstreams", "expiry"];
@@ -50,7 +51,7 @@ function upstream({ name, origins }) {
   const text = origins.length === 1
     ? `The only origin of upstream ${name} is ${down[0].state}`
     : `${all ? "All" : down.length} of ${origins.length} origins of upstream ${name} ${down.length === 1 ? "is" : "are"} down: ${which}`;
-  return [{ level: all ? "critical" : "warning", about: "upstreams", text, detail: down.find((origin) => origin.last_error)?.last_error }];
+  return [{ level: all ? "critical" : "warning", about: "upstreams", text, detail: error(down.find((origin) => origin.last_error)?.last_error) }];
 }
 
 function breaker({ name, introspection }) {

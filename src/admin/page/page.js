@@ -95,7 +95,7 @@ function showState({ level, word, why }) {
 function showAlerts(found) {
   byId("alerts").hidden = found.length === 0;
   draw(byId("alerts"), ...found.map(({ level, text, detail, href }) => ["li", { class: `alert level-${level}` },
-    icon(level), ["span", {}, ["span", { class: "unseen" }, `${level}: `], text, ...(detail ? [" ", ["span", { class: "fault" }, detail]] : []),
+    icon(level), ["span", {}, ["span", { class: "unseen" }, `${level}: `], text, ...(detail ? [": ", ["span", { class: "fault" }, detail]] : []),
       ...(href ? [". ", ["a", { href }, `See ${href.slice(1)}`]] : [])]]));
 }
 

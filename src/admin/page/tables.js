@@ -1,19 +1,19 @@
 // The tables: routes, upstreams, issuers, the latest refusals, caches.
 
 import { Table, byId, draw, icon, mono, quiet, state, time } from "./dom.js";
-import { bytes, count, duration, micros, plural, share } from "./format.js";
-import { access, reason, stateOf } from "./words.js";
+import { bytes, clock, count, duration, iso, micros, plural, share } from "./format.js";
+import { access, error, reason, stateOf } from "./words.js";
 
 const numeric = (label, value, shown = count) => ({ label, numeric: true, sort: value, cell: (item) => [shown(value(item))] });
 const badge = (text, kind = "") => ["span", { class: `badge ${kind}` }, text];
 // Since when, and what went wrong last: in one cell, for they are read together.
-const stateCell = ({ state: known, since, last_error: error }, now, below) => {
+const stateCell = ({ state: known, since, last_error: last }, now, below) => {
   const { level, word, hint } = stateOf(known);
   return [
     ["span", { title: hint }, state(level, word)],
-    ...(since ? [" ", ["span", { class: "quiet" }, time(since, now)]] : []),
+    ...(since ? [" ", ["span", { class: "quiet" }, "for ", ["time", { datetime: iso(since), title: `since ${clock(since)}, ${iso(since)}` }, duration(now - since)]]] : []),
     ...(below ? [["span", { class: "under" }, below]] : []),
-    ...(error ? [["span", { class: "under fault" }, error]] : []),
+    ...(last ? [["span", { class: level === "ok" ? "under" : "under fault" }, `${level === "ok" ? "last failure: " : ""}${error(last)}`]] : []),
   ];
 };
 
@@ -40,7 +40,7 @@ const ORIGINS = [
   { label: "In flight", numeric: true, cell: ({ origin }) => [count(origin.active)] },
   { label: "Idle", numeric: true, cell: ({ origin }) => [count(origin.idle)] },
   { label: "Requests", numeric: true, cell: ({ origin }) => [count(origin.requests)] },
-  { label: "Failures", numeric: true, cell: ({ origin }) => [count(origin.failures)] },
+  { label: "Failed", numeric: true, cell: ({ origin }) => [count(origin.failures)] },
 ];
 
 const ISSUERS = [

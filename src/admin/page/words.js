@@ -13,6 +13,9 @@ const REASONS = {
   valid_token: "a good token",
   open_route: "the route is open",
   open_method: "the method is open",
+  cors_preflight: "a preflight of CORS",
+  forward_auth: "an answer for another proxy",
+  issued: "a token was issued",
   // credentials and tokens
   no_credential: "no token",
   repeated_credential: "more than one credential",
@@ -64,6 +67,7 @@ const REASONS = {
   expectation: "an expectation that is not understood",
   head_too_large: "the header is too large",
   http_version: "unknown version of HTTP",
+  misdirected: "a host that the certificate does not have",
   loop: "the request goes round in circles",
   malformed_request: "malformed request",
   max_forwards: "Max-Forwards is used up",
@@ -82,7 +86,14 @@ const REASONS = {
   upstream_malformed: "the upstream's answer is malformed",
   upstream_timeout: "the upstream takes too long",
   upstream_upgrade: "the upstream upgraded unasked",
-  upstream_unavailable: "no origin of the upstream is healthy",
+  upstream_unhealthy: "no origin of the upstream is well",
+  upstream_saturated: "the upstream has as many requests as it may",
+  upstream_status: "the upstream says that it cannot",
+  upstream_cut: "the upstream's answer was cut short",
+  upstream_reset: "the upstream reset the stream",
+  upstream_unprocessed: "the upstream did not take the request",
+  upstream_no_tunnel: "the upstream makes no tunnel",
+  check_status: "its health check has a bad status",
   // the token endpoint
   wrong_secret: "wrong client secret",
   disabled_client: "the client is disabled",
@@ -90,6 +101,9 @@ const REASONS = {
   unsupported_grant_type: "another grant",
   unsupported_content_type: "another content type",
   missing_client: "no client credentials",
+  malformed_body: "malformed body",
+  missing_grant_type: "no grant is named",
+  repeated_parameter: "a parameter came twice",
   two_methods: "two ways of authentication at once",
   bad_assertion: "the client's assertion is wrong",
   replayed_assertion: "the client's assertion was used before",
@@ -98,6 +112,8 @@ const REASONS = {
 
 // Object.hasOwn: a code is a word from outside, and `constructor` is no reason.
 export const reason = (code) => (Object.hasOwn(REASONS, code) ? REASONS[code] : (code || "no reason").replaceAll("_", " "));
+// An error that is such a code, or words already.
+export const error = (text) => (Object.hasOwn(REASONS, text) ? REASONS[text] : text);
 export const decision = (name) => (Object.hasOwn(DECISIONS, name) ? DECISIONS[name] : { label: name, hint: "" });
 
 const ACCESS = {

@@ -7,7 +7,7 @@ use super::clients::HOLDERS;
 use super::secrets::{Search, Written, choose, find};
 use super::token::{MOST_KEY_BYTES, judged};
 use crate::config::raw;
-use crate::config::settings::Methods;
+use crate::config::settings::{CertificateName, Methods};
 use crate::config::value::{ClientAuthentication, algorithm_name};
 use crate::keys::{VerifyingKey, read_public_set};
 
@@ -62,13 +62,45 @@ pub(super) fn keys(raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Vec<Verifyi
     judged(key, algorithm, &found, desk).map(|key| vec![key])
 }
 
+/// What its certificate is known by: one of the three, if any.
+#[allow(clippy::option_option)] // nothing, or a fault that was told
+pub(super) fn certificate(
+    raw: &raw::Client,
+    desk: &mut Desk<'_>,
+) -> Option<Option<CertificateName>> {
+    let written: Vec<_> = [
+        ("tls_client_subject", &raw.tls_client_subject),
+        ("tls_client_san_dns", &raw.tls_client_san_dns),
+        ("tls_client_san_uri", &raw.tls_client_san_uri),
+    ]
+    .into_iter()
+    .filter_map(|(key, text)| text.as_ref().map(|text| (key, text)))
+    .collect();
+    let [(key, text)] = written[..] else {
+        if let [(first, _), (second, place), ..] = written[..] {
+            let reason = format!("`{first}` and `{second}` exclude each other (RFC 8705 §2.1.2)");
+            desk.report.error(place.place, reason, "keep one of them");
+            return None;
+        }
+        return (!CERTIFICATE_NAMES.iter().any(|key| raw.given.has(key))).then_some(None);
+    };
+    let text = text.value.0.clone();
+    Some(Some(match key {
+        "tls_client_subject" => CertificateName::Subject(text),
+        "tls_client_san_dns" => CertificateName::Dns(text.to_ascii_lowercase()),
+        _ => CertificateName::Uri(text),
+    }))
+}
+
 /// The ways that are listed, each of which needs something to prove; else every way there is something for.
 pub(super) fn methods(raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Methods> {
     let has_secret = HOLDERS.iter().any(|key| raw.given.has(key)) || raw.given.has("secrets");
     let has_key = raw.given.has("public_key_file") || raw.given.has("jwks_file");
+    let has_certificate = CERTIFICATE_NAMES.iter().any(|key| raw.given.has(key));
     let Some(listed) = &raw.authentication else {
         let given = raw.given.has("authentication");
-        return (!given).then_some(Methods { basic: has_secret, post: has_secret, key: has_key });
+        let (basic, post) = (has_secret, has_secret);
+        return (!given).then_some(Methods { basic, post, key: has_key, tls: has_certificate });
     };
     if listed.value.is_empty() {
         desk.report.error(
@@ -79,12 +111,13 @@ pub(super) fn methods(raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Methods>
         return None;
     }
     let disabled = raw.disabled.as_ref().is_some_and(|disabled| disabled.value);
-    let mut methods = Methods { basic: false, post: false, key: false };
+    let mut methods = Methods { basic: false, post: false, key: false, tls: false };
     for method in &listed.value {
         let (way, has_means, mend) = match method.value {
             ClientAuthentication::Basic => (&mut methods.basic, has_secret, ADD_SECRET),
             ClientAuthentication::Post => (&mut methods.post, has_secret, ADD_SECRET),
             ClientAuthentication::Key => (&mut methods.key, has_key, ADD_KEY),
+            ClientAuthentication::Tls => (&mut methods.tls, has_certificate, ADD_NAME),
         };
         *way = true;
         if !has_means && !disabled {
@@ -106,6 +139,13 @@ pub(super) fn methods(raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Methods>
             "remove the key, or add private_key_jwt",
         );
     }
+    if has_certificate && !methods.tls {
+        desk.report.warn(
+            listed.place,
+            "the client's certificate is named and may not be used",
+            "remove the name, or add tls_client_auth",
+        );
+    }
     Some(methods)
 }
 
@@ -115,5 +155,10 @@ const fn is_shared(algorithm: Algorithm) -> bool {
 
 const ADD_SECRET: &str = "add a secret (`tollgate secret`), or remove this entry";
 const ADD_KEY: &str = "add public_key_file and algorithm, or jwks_file, or remove this entry";
+const ADD_NAME: &str =
+    "add tls_client_subject, tls_client_san_dns or tls_client_san_uri, or remove this entry";
+/// The keys that say what a client's certificate is known by.
+pub(super) const CERTIFICATE_NAMES: [&str; 3] =
+    ["tls_client_subject", "tls_client_san_dns", "tls_client_san_uri"];
 /// Some keys, with room for certificates beside them.
 const MOST_SET_BYTES: u64 = MOST_KEY_BYTES * 4;

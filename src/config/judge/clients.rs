@@ -43,6 +43,7 @@ fn client(number: usize, raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Clien
     let id = raw.id.as_ref().and_then(|id| client_id(id, desk));
     let keys = client_keys::keys(raw, desk);
     let secrets = secrets(number, raw, desk);
+    let certificate = client_keys::certificate(raw, desk);
     let methods = client_keys::methods(raw, desk);
     let scopes = raw.scopes.as_ref().and_then(|scopes| self::scopes(&scopes.value, desk));
     let claims = raw.claims.as_ref().and_then(|claims| self::claims(&claims.value, desk));
@@ -50,6 +51,7 @@ fn client(number: usize, raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Clien
         id: id?,
         secrets: secrets?,
         keys: keys?,
+        certificate: certificate?,
         methods: methods?,
         scopes: scopes?,
         audience: raw.audience.as_ref().map(|audience| texts(&audience.value.0)),
@@ -134,7 +136,8 @@ fn secrets(number: usize, raw: &raw::Client, desk: &mut Desk<'_>) -> Option<Vec<
     }
     let disabled = raw.disabled.as_ref().is_none_or(|disabled| disabled.value);
     let list_is_faulty = list.is_none();
-    let has_key = raw.given.has("public_key_file") || raw.given.has("jwks_file");
+    let has_key = ["public_key_file", "jwks_file"].iter().any(|key| raw.given.has(key))
+        || client_keys::CERTIFICATE_NAMES.iter().any(|key| raw.given.has(key));
     if found.is_empty() && !disabled && !list_is_faulty && !has_key {
         desk.report.error(
             raw.place,

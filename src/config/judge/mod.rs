@@ -27,7 +27,7 @@ pub(super) use upstream::host_and_port;
 use super::node::Place;
 use super::raw::{self, Root};
 use super::report::Report;
-use super::settings::{Log, Settings, StoreUrl};
+use super::settings::{Client, Log, Server, Settings, StoreUrl};
 use super::shape::At;
 use super::value::{LogFormat, Text};
 use super::{excerpt::printable, fault::nearest};
@@ -86,6 +86,9 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         .as_ref()
         .and_then(|routes| access::routes(&routes.value, access.as_ref(), raw, desk));
     let log = raw.log.as_ref().and_then(|log| self::log(&log.value, desk));
+    if let (Some(server), Some(clients)) = (&server, &clients) {
+        whether_certificates_are_asked_for(raw, server, clients, desk);
+    }
     listeners::apart(raw, upstream.as_ref(), upstreams.as_deref(), desk);
     whether_somebody_can_get_a_token(raw, desk);
     if let (Some(StoreUrl::Memory), Some(Some(token))) = (&store, &token) {
@@ -120,6 +123,26 @@ pub(super) fn settings(raw: &Root, desk: &mut Desk<'_>) -> Option<Settings> {
         audit: audit?,
         digest: None,
     })
+}
+
+/// A client that proves itself by a certificate has to be asked for one.
+fn whether_certificates_are_asked_for(
+    raw: &Root,
+    server: &Server,
+    clients: &[Client],
+    desk: &mut Desk<'_>,
+) {
+    if server.tls.iter().any(|tls| tls.clients.is_some()) {
+        return;
+    }
+    let Some(written) = &raw.clients else { return };
+    for (raw, client) in written.value.iter().zip(clients) {
+        if client.methods.tls && !client.disabled {
+            let reason = "no listener asks for the certificate that this client proves itself with";
+            let mend = "add client_ca_file to [server] tls";
+            desk.report.error(raw.place, reason, mend);
+        }
+    }
 }
 
 fn whether_somebody_can_get_a_token(raw: &Root, desk: &mut Desk<'_>) {

@@ -84,12 +84,12 @@ fn a_client_may_use_whatever_it_has_the_means_for() {
         |lines: &str| load_text(client(lines), &[]).unwrap().settings.clients.remove(0).methods;
     let key = format!("public_key_file = \"{}\"\nalgorithm = \"ES256\"", public_key());
     let secret = "secret = \"T4mQ9zXw2LkV7bNc\"";
-    let all = Methods { basic: true, post: true, key: true };
+    let all = Methods { basic: true, post: true, key: true, tls: false };
     assert_eq!(methods(secret), Methods { key: false, ..all });
-    assert_eq!(methods(&key), Methods { basic: false, post: false, key: true });
+    assert_eq!(methods(&key), Methods { basic: false, post: false, key: true, tls: false });
     assert_eq!(methods(&format!("{key}\n{secret}")), all);
     let listed = "authentication = [\"client_secret_post\"]";
-    let post = Methods { basic: false, post: true, key: false };
+    let post = Methods { basic: false, post: true, key: false, tls: false };
     assert_eq!(methods(&format!("{secret}\n{listed}")), post);
 }
 
@@ -102,7 +102,7 @@ fn a_way_without_means_is_a_fault_in_its_place() {
     let told = faults(client(&format!("{secret}\nauthentication = []")));
     assert!(told.contains("`authentication` is empty"), "{told}");
     let told = faults(client(&format!("{secret}\nauthentication = [\"tls_client_auth\"]")));
-    assert!(told.contains("unknown value `tls_client_auth`"), "{told}");
+    assert!(told.contains("add tls_client_subject"), "{told}");
     let told = faults(client("authentication = [\"client_secret_basic\"]"));
     assert!(told.contains("this client has no secret"), "{told}");
 }

@@ -51,11 +51,14 @@ pub(in crate::upstream) struct Answered {
     pub(in crate::upstream) length: Option<u64>,
 }
 
-/// Why there is none, and the request's body if nothing of it was taken.
+/// Why there is none.
 #[derive(Debug)]
 pub(in crate::upstream) struct Failed {
     pub(in crate::upstream) failure: Failure,
+    /// The request's body, if it is whole or can be made so.
     pub(in crate::upstream) body: Option<Body>,
+    /// Not even the head was sent.
+    pub(in crate::upstream) unsent: bool,
 }
 
 impl Exchange<'_> {
@@ -75,7 +78,7 @@ impl Exchange<'_> {
                 } else {
                     Failure::Unprocessed(fault)
                 };
-                return Err(Failed { failure, body: Some(body) });
+                return Err(Failed { failure, body: Some(body), unsent: true });
             }
         };
         let upload = match body {
@@ -98,7 +101,7 @@ impl Exchange<'_> {
                 if matches!(failure, Failure::Timeout | Failure::Body(_) | Failure::Status) {
                     upload.cancel(); // the upstream does not know yet that nobody waits
                 }
-                return Err(Failed { failure, body: upload.into_untouched() });
+                return Err(Failed { failure, body: upload.into_whole(), unsent: false });
             }
         };
         if says_it_failed(parts.status) {
@@ -231,6 +234,7 @@ async fn receive(
         // an end, trailers or a fault: told again to whoever reads the body
         Poll::Ready(_) | Poll::Pending => None,
     };
+    upload.forget_taken();
     let rest = match version {
         _ if upload.is_done() => Rest::None,
         // such a client may take nothing before it has sent all; one over HTTP/1 is read by whoever writes to it

@@ -57,6 +57,16 @@ impl Link {
         pool: &Rc<Multiplex>,
         clock: &Clock,
     ) -> Result<Rc<Self>, Failure> {
+        Self::open_watched(stream, place, pool, clock, KEEP_ALIVE).await
+    }
+
+    async fn open_watched(
+        stream: crate::net::Stream,
+        place: Option<Place>,
+        pool: &Rc<Multiplex>,
+        clock: &Clock,
+        times: Times,
+    ) -> Result<Rc<Self>, Failure> {
         let state = Rc::new(State {
             stream: RefCell::new(stream),
             allowed: Cell::new(None),
@@ -76,7 +86,7 @@ impl Link {
             idle_since: Cell::new(clock.monotonic()),
         });
         let driver =
-            Driver { state: Rc::clone(&state), watch: Watch::default(), clock: clock.clone() };
+            Driver { state: Rc::clone(&state), watch: Watch::new(times), clock: clock.clone() };
         let (pool, of_link) = (Rc::downgrade(pool), Rc::downgrade(&link));
         tokio::task::spawn_local(driver.run(connection, pool, of_link));
         while state.allowed.get().is_none() {
@@ -200,8 +210,8 @@ impl Driver {
 
 /// Notices a peer that is gone without a word: a PING after a long silence, and then not for long again, because some
 /// servers take frequent ones for an attack.
-#[derive(Default)]
 struct Watch {
+    times: Times,
     timer: Deadline,
     /// A PING is on its way.
     asked: bool,
@@ -209,7 +219,22 @@ struct Watch {
     not_before: Option<Instant>,
 }
 
+/// When a peer is asked whether it is there.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Nothing came for so long while something was awaited.
+    after: Duration,
+    /// It has so long to say that it is.
+    patience: Duration,
+    /// It is not asked again before this, unless something else came.
+    again: Duration,
+}
+
 impl Watch {
+    fn new(times: Times) -> Self {
+        Self { times, timer: Deadline::default(), asked: false, not_before: None }
+    }
+
     fn poll_dead(
         &mut self,
         state: &State,
@@ -221,14 +246,14 @@ impl Watch {
         if self.asked && pings.poll_pong(cx).is_ready() {
             self.asked = false;
             state.heard.set(false); // the answer says that it lives, not that it works
-            self.timer.set(Some(clock.monotonic() + PING_AFTER));
+            self.timer.set(Some(clock.monotonic() + self.times.after));
         }
         if self.timer.is_unset() {
             if !state.busy.get() {
                 return false;
             }
             state.heard.set(false);
-            self.timer.set(Some(clock.monotonic() + PING_AFTER));
+            self.timer.set(Some(clock.monotonic() + self.times.after));
         }
         while self.timer.poll_passed(cx) {
             let now = clock.monotonic();
@@ -244,11 +269,11 @@ impl Watch {
             let may_ask = !self.asked && self.not_before.is_none_or(|time| time <= now);
             let wait = match may_ask && pings.send_ping(Ping::opaque()).is_ok() {
                 true => {
-                    (self.asked, self.not_before) = (true, Some(now + PING_AGAIN));
+                    (self.asked, self.not_before) = (true, Some(now + self.times.again));
                     cx.waker().wake_by_ref(); // the connection has a frame to send
-                    PING_PATIENCE
+                    self.times.patience
                 }
-                false => PING_AFTER,
+                false => self.times.after,
             };
             self.timer.set(Some(now + wait));
         }
@@ -329,10 +354,95 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const SEND_BUFFER: usize = 64 * 1024;
 /// Longest head or trailers of an answer, bytes as RFC 9113 §6.5.2 counts them.
 const MAX_HEADER_LIST: u32 = 64 * 1024;
-/// Nothing came for so long while something was awaited: ask whether the peer is there.
-const PING_AFTER: Duration = Duration::from_secs(10);
-/// It has so long to say that it is.
-const PING_PATIENCE: Duration = Duration::from_secs(10);
-/// It is not asked again before this, unless something else came: gRPC servers close connections whose silence is
-/// broken by more than one PING in five minutes.
-const PING_AGAIN: Duration = Duration::from_secs(310);
+/// Not asked again for long: gRPC servers close connections whose silence is broken by more than one PING in five
+/// minutes.
+const KEEP_ALIVE: Times = Times {
+    after: Duration::from_secs(10),
+    patience: Duration::from_secs(10),
+    again: Duration::from_secs(310),
+};
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::rc::Rc;
+    use std::time::Duration;
+
+    use super::{Link, Times};
+    use crate::clock::Clock;
+    use crate::config::{Origin, OriginAddress};
+    use crate::net::Stream;
+    use crate::upstream::Failure;
+    use crate::upstream::http2::Multiplex;
+    use crate::upstream::http2::exchange::failure_of;
+
+    const TIMES: Times = Times {
+        after: Duration::from_millis(50),
+        patience: Duration::from_millis(500),
+        again: Duration::from_secs(60),
+    };
+
+    /// A peer that says its settings, and answers PINGs or is silent; it yields how many came.
+    fn peer(mut socket: UnixStream, answers: bool) -> usize {
+        let mut read = [0; 24];
+        socket.read_exact(&mut read).unwrap();
+        socket.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).unwrap();
+        let (mut pings, mut head) = (0, [0; 9]);
+        while socket.read_exact(&mut head).is_ok() {
+            let mut payload = vec![0; usize::from(head[1]) << 8 | usize::from(head[2])];
+            socket.read_exact(&mut payload).unwrap();
+            let is_ping = head[3] == 6 && head[4] == 0;
+            pings += usize::from(is_ping);
+            if is_ping && answers {
+                let answer = [&[0, 0, 8, 6, 1, 0, 0, 0, 0][..], &payload].concat();
+                socket.write_all(&answer).unwrap();
+            }
+        }
+        pings
+    }
+
+    /// What becomes of a request that the peer never answers, within this time; and how often the peer was asked.
+    fn unanswered(answers: bool, limit: Duration) -> (Option<Failure>, usize) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let peer = std::thread::spawn(move || peer(theirs, answers));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let local = tokio::task::LocalSet::new();
+        let outcome = local.block_on(&runtime, async {
+            let address = OriginAddress::Tcp("localhost".to_owned(), 80);
+            let origin = Origin {
+                https: false,
+                h2c: true,
+                address,
+                authority: "localhost".to_owned(),
+                base_path: String::new(),
+            };
+            let clock = Clock::system();
+            let pool = Rc::new(Multiplex::new(&origin, Duration::from_secs(60), clock.clone()));
+            let stream = Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap());
+            let link = Link::open_watched(stream, None, &pool, &clock, TIMES).await.unwrap();
+            link.begin();
+            let request = http::Request::get("http://localhost/").body(()).unwrap();
+            let (answer, _) = link.handle().send_request(request, true).unwrap();
+            let outcome = tokio::time::timeout(limit, answer).await.ok();
+            outcome.map(|answer| failure_of(answer.unwrap_err()))
+        });
+        drop((local, runtime));
+        (outcome, peer.join().unwrap())
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_without_a_word_is_noticed() {
+        let (failure, pings) = unanswered(false, Duration::from_secs(20));
+        assert!(matches!(failure, Some(Failure::Closed { partial: false })), "{failure:?}");
+        assert_eq!(pings, 1);
+    }
+
+    #[test]
+    fn a_peer_that_is_slow_but_there_is_asked_once_and_waited_for() {
+        let (failure, pings) = unanswered(true, Duration::from_secs(2));
+        assert!(failure.is_none(), "{failure:?}");
+        assert_eq!(pings, 1, "more would be taken for an attack");
+    }
+}

@@ -181,6 +181,11 @@ impl Multiplex {
         Ok(())
     }
 
+    /// How many connections nobody uses.
+    pub(super) fn idle(&self) -> usize {
+        self.links.borrow().iter().filter(|link| !link.is_busy()).count()
+    }
+
     /// Closes the connections that nobody has used for too long.
     pub(super) fn tidy(&self) {
         let now = self.clock.monotonic();

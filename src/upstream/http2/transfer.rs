@@ -1,6 +1,7 @@
 //! Bodies over a stream: the request's on its way up, under the peer's flow control, and the answer's on its way down.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -28,8 +29,8 @@ pub(super) struct Upload {
     piece: Bytes,
     /// Names of the identity headers, which no trailer may bear either.
     reserved: Rc<[HeaderName]>,
-    /// Nothing of the body has been taken.
-    untouched: bool,
+    /// All that was taken of the body, as long as that is little: with the rest it is whole again.
+    taken: Option<Vec<Bytes>>,
     /// Nothing more goes up.
     done: bool,
     /// The wait is for the client.
@@ -43,7 +44,7 @@ impl Upload {
             send,
             piece: Bytes::new(),
             reserved: Rc::clone(reserved),
-            untouched: true,
+            taken: Some(Vec::new()),
             done: false,
             starved: false,
         }
@@ -51,16 +52,20 @@ impl Upload {
 
     /// A request without a body, or one that was sent with its head.
     pub(super) fn finished(send: SendStream<Bytes>, reserved: &Rc<[HeaderName]>) -> Self {
-        Self { untouched: false, done: true, ..Self::new(Body::Empty, send, reserved) }
+        Self { taken: None, done: true, ..Self::new(Body::Empty, send, reserved) }
     }
 
     pub(super) const fn is_done(&self) -> bool {
         self.done
     }
 
-    /// The body, if nothing of it was taken.
-    pub(super) fn into_untouched(self) -> Option<Body> {
-        self.untouched.then_some(self.body)
+    /// The body as it was, if little of it was taken.
+    pub(super) fn into_whole(self) -> Option<Body> {
+        let taken = self.taken?;
+        if taken.is_empty() {
+            return Some(self.body);
+        }
+        Some(Body::Stream(Box::pin(Again { taken: taken.into(), rest: self.body })))
     }
 
     /// The stream, for a tunnel.
@@ -101,11 +106,16 @@ impl Upload {
     }
 
     fn take(&mut self, frame: Frame<Bytes>) {
-        self.untouched = false;
         match frame.into_data() {
-            Ok(piece) if self.body.is_end_stream() && piece.is_empty() => self.end(piece),
-            Ok(piece) => self.piece = piece,
+            Ok(piece) => {
+                self.note(&piece);
+                match piece.is_empty() && self.body.is_end_stream() {
+                    true => self.end(piece),
+                    false => self.piece = piece,
+                }
+            }
             Err(frame) => {
+                self.taken = None; // trailers cannot be put back
                 if let Ok(mut trailers) = frame.into_trailers() {
                     filter_trailers(&mut trailers, &self.reserved);
                     match trailers.is_empty() {
@@ -113,11 +123,22 @@ impl Upload {
                         false => {
                             // refused only on a stream that is over, and then there may still be an answer
                             let _ = self.send.send_trailers(trailers);
-                            self.give_up();
+                            self.done = true;
                         }
                     }
                 }
             }
+        }
+    }
+
+    /// Keeps what was taken, while that is little.
+    fn note(&mut self, piece: &Bytes) {
+        let Some(taken) = &mut self.taken else { return };
+        let length: usize = taken.iter().map(Bytes::len).sum();
+        if taken.len() < MOST_TAKEN && length + piece.len() <= MOST_TAKEN_BYTES {
+            taken.push(piece.clone());
+        } else {
+            self.taken = None;
         }
     }
 
@@ -130,7 +151,7 @@ impl Upload {
                 0 => match self.send.poll_capacity(cx) {
                     Poll::Ready(Some(Ok(room))) => room,
                     Poll::Ready(Some(Err(_)) | None) => {
-                        self.give_up(); // there may still be an answer that says why
+                        self.done = true; // there may still be an answer that says why
                         return Poll::Ready(());
                     }
                     Poll::Pending => return Poll::Pending,
@@ -142,14 +163,15 @@ impl Upload {
         if self.piece.is_empty() && self.body.is_end_stream() {
             self.end(piece);
         } else if self.send.send_data(piece, false).is_err() {
-            self.give_up();
+            self.done = true;
         }
         Poll::Ready(())
     }
 
     fn end(&mut self, last: Bytes) {
+        // refused only on a stream that is over, and then there may still be an answer
         let _ = self.send.send_data(last, true);
-        self.give_up();
+        (self.done, self.body) = (true, Body::Empty);
     }
 
     /// Nothing more goes up. The stream is not ended by this.
@@ -157,12 +179,50 @@ impl Upload {
         self.done = true;
         self.piece = Bytes::new();
         self.body = Body::Empty;
+        self.taken = None;
+    }
+
+    /// The answer has begun: nothing is sent again.
+    pub(super) fn forget_taken(&mut self) {
+        self.taken = None;
     }
 
     /// Nobody waits for an answer any more.
     pub(super) fn cancel(&mut self) {
         self.give_up();
         self.send.send_reset(Reason::CANCEL);
+    }
+}
+
+/// A body of which a part was taken, and put back.
+struct Again {
+    taken: VecDeque<Bytes>,
+    rest: Body,
+}
+
+impl HttpBody for Again {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        match this.taken.pop_front() {
+            Some(piece) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            None => Pin::new(&mut this.rest).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.taken.is_empty() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let taken: u64 = self.taken.iter().map(|piece| piece.len() as u64).sum();
+        let rest = self.rest.length();
+        rest.map_or_else(SizeHint::default, |rest| SizeHint::with_exact(taken + rest))
     }
 }
 
@@ -348,3 +408,9 @@ impl Drop for Download {
 fn cut(fault: &h2::Error) -> BodyError {
     if fault.is_library() { BodyError::Malformed } else { BodyError::Cut }
 }
+
+/// What is kept of a body until its answer begins, bytes: enough for most calls of gRPC to go to another connection, should
+/// the upstream have left this one alone.
+const MOST_TAKEN_BYTES: usize = 64 * 1024;
+/// Pieces of it: each may be small and hold a large buffer.
+const MOST_TAKEN: usize = 16;
