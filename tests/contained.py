@@ -45,7 +45,7 @@ status = os.open("/proc/self/status", os.O_RDONLY)
 os.chroot(root)
 os.chdir("/")
 try:  # as root still: what refuses is the file system
-    os.open("/tollgate", os.O_WRONLY)
+    os.open("/written", os.O_WRONLY | os.O_CREAT)
     sys.exit("the image can be written to")
 except OSError as error:
     if error.errno != errno.EROFS:

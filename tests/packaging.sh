@@ -12,19 +12,20 @@ inside() {
   tollgate check --config /etc/tollgate/gateway.toml
   systemd-analyze verify /usr/lib/systemd/system/tollgate.service && echo 'the unit is well-formed'
 
-  as_user() { setpriv --reuid tollgate --regid tollgate --clear-groups --no-new-privs "$@"; }
-  as_user sh -c 'echo >>/etc/tollgate/gateway.toml' 2>/dev/null || echo 'the tollgate user cannot write its configuration'
+  # in place of the shell, where it runs in one of its own: a signal is the program's
+  as_user() { exec setpriv --reuid tollgate --regid tollgate --clear-groups --no-new-privs "$@"; }
+  (as_user sh -c 'echo >>/etc/tollgate/gateway.toml') 2>/dev/null || echo 'the tollgate user cannot write its configuration'
   install -d -o tollgate -g tollgate -m 700 /var/lib/tollgate # the unit's StateDirectory
   sed -i 's/127.0.0.1:[89]0[0-9]0"  *#.*/&/; s/listen = "127.0.0.1:8080"/listen = "127.0.0.1:0"/; s/listen = "127.0.0.1:9090"/listen = "unix:\/tmp\/tollgate-admin"/' \
     /etc/tollgate/gateway.toml
   as_user tollgate run --config /etc/tollgate/gateway.toml >/tmp/tollgate.log 2>&1 &
   gateway=$!
   for _ in $(seq 100); do
-    as_user tollgate health --config /etc/tollgate/gateway.toml >/dev/null 2>&1 && break
+    (as_user tollgate health --config /etc/tollgate/gateway.toml) >/dev/null 2>&1 && break
     kill -0 "$gateway" || { cat /tmp/tollgate.log; exit 1; }
     sleep 0.1
   done
-  as_user tollgate health --config /etc/tollgate/gateway.toml && echo 'the gateway answers health as user tollgate'
+  (as_user tollgate health --config /etc/tollgate/gateway.toml) && echo 'the gateway answers health as user tollgate'
   kill "$gateway"
   wait "$gateway"
 

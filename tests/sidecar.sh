@@ -7,7 +7,7 @@
 # As there: the same files, the same flags; an image of the binary and the certificates alone; user 65532; a read-only
 # root; no capability, and none to be gained; the secrets under /run/secrets. Not as there: the compiler is this
 # machine's, the network is this machine's loopback, there are no memory and process limits, and the image has not even
-# /proc and /dev. API_PORT and TOLLGATE_SERVER__LISTEN move two ports, the admin listener has a free one.
+# /proc and /dev. API_PORT (0: any) and TOLLGATE_SERVER__LISTEN move two ports, the admin listener has a free one.
 set -euo pipefail
 cd "$(dirname "$(realpath "$0")")/.."
 
@@ -52,9 +52,14 @@ build() {
   echo "built: $(stat -c %s "$image/tollgate") bytes, static"
 }
 
+free_port() {
+  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
 up() {
   [ "$(id -u)" = 0 ] || { echo 'this stand-in for a container engine needs root (chroot, mount, setuid)' >&2; exit 1; }
   local api_port=${API_PORT:-9000} admin data root
+  [ "$api_port" != 0 ] || api_port=$(free_port)
   data=$(mktemp -d)
   root=$data/root
   cp -r "$image" "$root"
@@ -74,7 +79,7 @@ up() {
     sleep 0.1
   done
 
-  admin=127.0.0.1:$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  admin=127.0.0.1:$(free_port)
   contained() {
     exec unshare --mount --propagation private bash -euc '
       mount --bind "$0" "$0"
