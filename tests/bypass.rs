@@ -20,7 +20,9 @@ fn assert_challenged(talk: &support::attack::Talk, what: &str) {
 
 /// The same, told as gRPC tells it.
 fn assert_unauthenticated(talk: &support::attack::Talk, what: &str) {
+    assert_eq!(talk.statuses(), [200], "{what}: {talk:?}");
     assert_eq!(talk.answers[0].field("grpc-status").as_deref(), Some("16"), "{what}: {talk:?}");
+    assert_eq!(talk.answers[0].field("www-authenticate").as_deref(), Some(CHALLENGE), "{what}");
     assert!(talk.answers[0].body.is_empty(), "{what}: {talk:?}");
     talk.assert_nothing_came(what);
 }
