@@ -231,7 +231,7 @@ const checks = {
     // the same as a table
     await page.locator("#plot-traffic summary").focus();
     await page.keyboard.press("Enter");
-    assert.equal(await page.locator("#plot-traffic tbody tr").count(), 120);
+    await until(page, "the table of the plot", () => document.querySelectorAll("#plot-traffic tbody tr").length === 120);
     // what one has come to stays where it is while new things come
     const copy = page.locator("#refusals .copy").nth(2);
     await copy.focus();
@@ -378,7 +378,7 @@ const checks = {
     assert.ok(line > 0 && line === caret, faults);
     assert.match(await text(page, "#overall"), /last reload was not applied.*See configuration/);
     assert.equal(await text(page, "#state strong"), "Serving, with faults");
-    assert.equal(await page.locator("#plot-traffic .mark-label", { hasText: "not reloaded" }).count(), 1);
+    await page.locator("#plot-traffic .mark-label", { hasText: "not reloaded" }).waitFor();
     say("the faults are told");
     await until(page, "the good reload", () => /Last reload\s*done/.test(document.getElementById("configuration-facts").textContent));
     assert.equal(await page.locator("#faults").isVisible(), false);
