@@ -16,7 +16,9 @@ use serde_json::Value;
 
 fn options(arguments: &[&str]) -> Options {
     let tollgate = format!("tollgate={}", env!("CARGO_BIN_EXE_tollgate"));
-    let given = ["compare", "--tollgate", &tollgate].into_iter().chain(arguments.iter().copied());
+    let given = ["compare", "--polite", "--tollgate", &tollgate]
+        .into_iter()
+        .chain(arguments.iter().copied());
     Options::try_parse_from(given).unwrap()
 }
 

@@ -21,12 +21,13 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use lab::folder::Folder;
+use lab::kernel::Precedence;
 use lab::keys::Keys;
 use lab::peers::{Ground, Peer};
 use lab::process::heed_signals;
 use lab::tools::{Tool, require};
 use lab::upstream::Upstream;
-use lab::{Result, Trouble, While as _, kernel};
+use lab::{Result, Trouble, While as _};
 use measure::{Bench, Runs};
 pub use options::Options;
 
@@ -53,8 +54,9 @@ pub fn run(options: &Options) -> Result<String> {
     require(&tools(options, &peers, &workloads), options.install)?;
     let programs = programs(options, &peers)?;
     let cores = options.cores()?;
-    if !kernel::take_precedence() {
-        eprintln!("note: without root others of the same priority may take the core away");
+    let precedence = if options.polite { None } else { Precedence::take() };
+    if precedence.is_none() && !options.polite {
+        eprintln!("note: without root others may take the core away");
     }
 
     let folder = Folder::new()?;

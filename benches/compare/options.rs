@@ -21,6 +21,9 @@ pub struct Options {
     /// Only start everybody and tell what each lets through.
     #[arg(long)]
     pub check: bool,
+    /// Take no precedence over the other processes of this machine.
+    #[arg(long)]
+    pub polite: bool,
     /// How often everybody has a turn at each workload.
     #[arg(long, default_value_t = 8)]
     pub rounds: u32,

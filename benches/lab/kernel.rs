@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::fs;
 use std::time::Duration;
 
-use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
+use rustix::process::{
+    Resource, Rlimit, getpriority_process, getrlimit, setpriority_process, setrlimit,
+};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::{Result, While as _};
@@ -29,15 +31,41 @@ pub fn pin(cores: &[usize]) -> Result<()> {
     sched_setaffinity(None, &set).during(format_args!("core {cores:?}"))
 }
 
-/// Takes precedence over neighbours, if we may. Where sessions are scheduled as groups, nice counts between groups.
-pub fn take_precedence() -> bool {
-    let ours = setpriority_process(None, NICE).is_ok();
-    precedence_of_session("self");
-    ours
+/// Precedence over neighbours for this thread and what it starts, until this is dropped.
+pub struct Precedence {
+    priority: i32,
+    session: Option<String>,
 }
 
-/// The same for the session that a process leads.
-pub fn precedence_of_session(process: &str) {
+impl Precedence {
+    /// If we may. Where sessions are scheduled as groups, nice counts between groups.
+    pub fn take() -> Option<Self> {
+        let priority = getpriority_process(None).ok()?;
+        setpriority_process(None, NICE).ok()?;
+        let session = fs::read_to_string("/proc/self/autogroup").ok();
+        let session = session.and_then(|text| Some(text.trim().rsplit_once(' ')?.1.to_owned()));
+        precedence_of_session("self");
+        Some(Self { priority, session })
+    }
+}
+
+impl Drop for Precedence {
+    fn drop(&mut self) {
+        let _ = setpriority_process(None, self.priority);
+        if let Some(nice) = &self.session {
+            let _ = fs::write("/proc/self/autogroup", nice);
+        }
+    }
+}
+
+/// Gives the session that a process leads what this thread has.
+pub fn share_precedence(process: u32) {
+    if getpriority_process(None).is_ok_and(|priority| priority == NICE) {
+        precedence_of_session(&process.to_string());
+    }
+}
+
+fn precedence_of_session(process: &str) {
     let _ = fs::write(format!("/proc/{process}/autogroup"), NICE.to_string());
 }
 

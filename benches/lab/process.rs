@@ -95,7 +95,7 @@ impl Server {
             }
             thread::sleep(GLANCE);
         }
-        kernel::precedence_of_session(&self.id().to_string());
+        kernel::share_precedence(self.id());
         Ok(())
     }
 }
