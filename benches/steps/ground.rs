@@ -56,7 +56,9 @@ fn loaded(further: &str) -> Settings {
     let previous: Vec<_> = KEYS.iter().map(previous).collect();
     let text = format!(
         "[upstream]\nurl = \"http://127.0.0.1:9000\"\n[token]\nissuer = \"{ISSUER}\"\naudience = \"{AUDIENCE}\"\n\
-         algorithm = \"HS256\"\nkey = \"{KEY}\"\nkey_id = \"HS256\"\nprevious_keys = [{}]\n{further}",
+         algorithm = \"HS256\"\nkey = \"{KEY}\"\nkey_id = \"HS256\"\nprevious_keys = [{}]\n\
+         [[clients]]\nid = \"nightly-import\"\nsecret = \"J6zV0c1yQm8r5nT2bK9wX4sD7fG3hL0p\"\n\
+         scopes = [\"orders:read\", \"orders:write\"]\n{further}",
         previous.join(", ")
     );
     let number = FILES.fetch_add(1, Ordering::Relaxed);
