@@ -238,7 +238,7 @@ mod tests {
         let copied = ours.as_ref().map(Object::to_map);
         assert_eq!(copied, theirs, "{:?}", String::from_utf8_lossy(bytes));
         if let (Some(ours), Some(theirs)) = (&ours, &theirs) {
-            assert!(theirs.iter().all(|(name, value)| ours.get(name) == Some(&Json::of(value))));
+            assert!(theirs.iter().all(|(name, value)| ours.get(name).map(Json::to_value).as_ref() == Some(value)));
         }
         ours.is_some()
     }
@@ -251,7 +251,7 @@ mod tests {
                 format!("{{{}}}", names.collect::<Vec<_>>().join(","))
             };
             assert!(agree(named(count - 1).as_bytes()), "{count}");
-            for twin in [0, count / 2, count - 2] {
+            for twin in [0, (count - 1) / 2, count - 2] {
                 assert!(!agree(named(twin).as_bytes()), "{count} {twin}");
             }
         }
