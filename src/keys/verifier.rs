@@ -12,14 +12,14 @@ use jsonwebtoken::Algorithm;
 
 /// A key that verifies, ready for use. Wiped by aws-lc when it goes.
 pub(super) enum Verifier {
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
 impl Verifier {
     /// Of a secret, for one of HS*.
     pub(super) fn shared(algorithm: hmac::Algorithm, secret: &[u8]) -> Self {
-        Self::Shared(hmac::Key::new(algorithm, secret))
+        Self::Shared(Box::new(hmac::Key::new(algorithm, secret)))
     }
 
     /// Of a public key: `RSAPublicKey` (RFC 8017 §A.1.1), an uncompressed point, or the 32 bytes of Ed25519.
