@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::{Body as HttpBody, Frame};
 use http_body_util::Full;
 use tokio::io::AsyncReadExt;
+use tokio::signal::unix::SignalKind;
 use tollgate::clock::Clock;
 use tollgate::config::{Sources, load};
 use tollgate::gateway::{Gateway, Generation};
@@ -380,7 +381,7 @@ impl World {
         let store = Arc::new(MemoryStore::new(clock.clone()));
         let gateway = runtime.block_on(async {
             // a write to a peer that is gone must not be the end of a process that Rust's runtime has not set up
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::pipe()).unwrap();
+            let _ = tokio::signal::unix::signal(SignalKind::pipe()).unwrap();
             Gateway::new(Generation::first(settings, store, clock.clone()).unwrap(), 7)
         });
         Self { runtime, gateway, clock, listener }
