@@ -67,10 +67,13 @@ enum Fault {
     Body,
 }
 
+/// The one way in which ours is laxer: what browsers put into a path unencoded, and `http::Uri` has no place for, goes on as
+/// it came. It says nothing of where a message ends.
 fn judge(bytes: &[u8], ours: &Connection, reference: &[Taken]) -> Result<(), &'static str> {
     for (number, taken) in ours.requests.iter().enumerate() {
         let Some(expected) = reference.get(number) else {
-            return Err("ours takes what hyper refuses");
+            let is_laxer = taken.target.parse::<http::Uri>().is_ok();
+            return if is_laxer { Err("ours takes what hyper refuses") } else { Ok(()) };
         };
         judge_head(taken, expected)?;
         let is_last = number + 1 == ours.requests.len();

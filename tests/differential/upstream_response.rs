@@ -199,7 +199,7 @@ fn judge_whole(asked: Asked, ours: &Reading, reference: &Reading) -> Result<(), 
         Err("other trailers")
     } else if ours.tunnel != reference.tunnel {
         Err("something else comes through the tunnel")
-    } else if ours.early != reference.early {
+    } else if ours.tunnel.is_none() && ours.early != reference.early {
         Err("only one of the two waits for the end of the connection")
     } else if ours.kept && (!reference.kept || asked == Asked::PostUnfinished) {
         Err("ours goes on with a connection that is used up")
