@@ -3,4 +3,9 @@
 #[path = "../../tests/differential/mod.rs"]
 mod differential;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| differential::upstream_response::compare(input));
+use differential::upstream_response;
+
+libfuzzer_sys::fuzz_target!(
+    init: upstream_response::begin(),
+    |input: &[u8]| upstream_response::compare(input)
+);

@@ -144,6 +144,7 @@ fn is_meant(fault: BadHead, bytes: &[u8], taken: &Taken) -> bool {
         // RFC 9112 §6.3: hyper takes the same number twice, and passes over those beside a transfer coding
         BadHead::ContentLength => {
             count(header::CONTENT_LENGTH) > 1
+                || coding.is_some() && has_length(bytes)
                 || headers.get(header::CONTENT_LENGTH).is_some_and(|length| {
                     length.len() > 19
                         || length.to_str().is_ok_and(|text| text.parse::<i64>().is_err())
