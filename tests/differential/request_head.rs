@@ -143,8 +143,8 @@ fn is_meant(fault: BadHead, bytes: &[u8], taken: &Taken) -> bool {
         }
         // RFC 9112 §6.3: hyper takes the same number twice, and passes over those beside a transfer coding
         BadHead::ContentLength => {
-            count(header::CONTENT_LENGTH) > 1
-                || coding.is_some() && has_length(bytes)
+            lengths(bytes) > 1
+                || coding.is_some() && lengths(bytes) > 0
                 || headers.get(header::CONTENT_LENGTH).is_some_and(|length| {
                     length.len() > 19
                         || length.to_str().is_ok_and(|text| text.parse::<i64>().is_err())
@@ -153,7 +153,7 @@ fn is_meant(fault: BadHead, bytes: &[u8], taken: &Taken) -> bool {
         // RFC 9112 §6.1: it ought to be handled as an error, and it is how requests are smuggled
         BadHead::Framing => {
             coding.is_some()
-                && (has_length(bytes)
+                && (lengths(bytes) > 0
                     || count(header::TRANSFER_ENCODING) > 1
                     || coding.is_some_and(|value| !is_chunked(value)))
         }
@@ -173,9 +173,9 @@ fn is_chunked(value: &HeaderValue) -> bool {
     value.as_bytes().eq_ignore_ascii_case(b"chunked")
 }
 
-/// hyper drops the length where there is a coding, so that only the bytes tell.
-fn has_length(bytes: &[u8]) -> bool {
-    bytes.windows(15).any(|window| window.eq_ignore_ascii_case(b"content-length:"))
+/// How many lengths are told: hyper drops those that it does not need, so that only the bytes say it.
+fn lengths(bytes: &[u8]) -> usize {
+    bytes.windows(15).filter(|window| window.eq_ignore_ascii_case(b"content-length:")).count()
 }
 
 /// What ours makes of a connection: as the server does it, head by head and piece by piece.

@@ -109,9 +109,9 @@ pub fn cut(bytes: &[u8], seed: u8) -> Vec<Vec<u8>> {
         let length = match seed {
             0 => rest.len(),
             // a piece is a turn of the event loop: very many of them only take time
-            1 if pieces.len() < 300 => 1,
-            1 => rest.len(),
-            _ => (state >> 16) as usize % (2 << (seed % 8)) + 1 + rest.len() / 64,
+            _ if pieces.len() >= MAX_PIECES => rest.len(),
+            1 => 1,
+            _ => (state >> 16) as usize % (4 << (seed % 8)) + 1 + rest.len() / 16,
         };
         let (piece, after) = rest.split_at(length.min(rest.len()));
         pieces.push(piece.to_vec());
@@ -119,6 +119,9 @@ pub fn cut(bytes: &[u8], seed: u8) -> Vec<Vec<u8>> {
     }
     pieces
 }
+
+/// Most pieces that something is cut into.
+const MAX_PIECES: usize = 100;
 
 /// Whether a line of `bytes` ends with LF alone.
 pub fn has_bare_line_feed(bytes: &[u8]) -> bool {

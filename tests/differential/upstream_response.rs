@@ -404,9 +404,8 @@ impl World {
                     break; // it has closed: it has seen enough
                 }
                 client.turn().await;
-                client.turn().await;
             }
-            client.turns(4).await;
+            client.turns(3).await;
             read.borrow_mut().early = client.done;
             if !client.done {
                 let _ = upstream.shutdown(Shutdown::Write);
