@@ -2,18 +2,20 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Version};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
+use tollgate::clock::Clock;
 use tollgate::config::{Settings, Sources, load};
 use tollgate::http1::RequestHead;
 use tollgate::message::{Body, Peer, Request, Target};
 
-/// The hour in which everything happens.
-pub const NOW: u64 = 1_800_000_000;
+/// When everything happens, seconds since 1970.
+pub static NOW: LazyLock<u64> = LazyLock::new(|| Clock::system().unix_seconds());
 const ISSUER: &str = "https://gateway.example";
 const AUDIENCE: &str = "https://api.example";
 const KEY: &str = "a key of forty-four random-looking bytes 9f3";
@@ -80,12 +82,12 @@ fn fixture(name: &str) -> String {
 
 /// A good token that was signed by this algorithm.
 pub fn token(algorithm: &str) -> String {
-    signed(algorithm, NOW + 3600)
+    signed(algorithm, *NOW + 3600)
 }
 
 /// One whose hour has passed.
 pub fn expired() -> String {
-    signed("HS256", NOW - 3600)
+    signed("HS256", *NOW - 3600)
 }
 
 /// The same claims under a signature of others.
@@ -106,8 +108,8 @@ fn signed(algorithm: &str, expires: u64) -> String {
         odd => panic!("no key for {odd}"),
     };
     let claims = json!({
-        "iss": ISSUER, "sub": "user-000042", "client_id": "nightly-import", "aud": AUDIENCE, "iat": NOW - 60,
-        "nbf": NOW - 60, "exp": expires, "jti": "0000002a-7c1e-4b5a-9d61-3f0c2a9be7d4",
+        "iss": ISSUER, "sub": "user-000042", "client_id": "nightly-import", "aud": AUDIENCE, "iat": *NOW - 60,
+        "nbf": *NOW - 60, "exp": expires, "jti": "0000002a-7c1e-4b5a-9d61-3f0c2a9be7d4",
         "scope": "orders:read orders:write",
     });
     let header = Header { kid: Some(algorithm.to_owned()), ..Header::new(how) };

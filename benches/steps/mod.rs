@@ -12,7 +12,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Method, StatusCode};
-use tollgate::auth::{Asking, Authentication, Authenticator, Judged, authorize};
+use tokio::runtime::Runtime;
+use tokio::task::LocalSet;
+use tollgate::auth::{Asking, Authentication, Authenticator, Denied, Judged, authorize};
 use tollgate::clock::Clock;
 use tollgate::config::Log;
 use tollgate::gateway::{Gateway, Generation};
@@ -98,11 +100,11 @@ fn verdict(head: String, forget: bool, is_allowed: bool) -> Run {
         let head = parse_request(&mut input, &mut 0, LARGEST_HEAD).unwrap().unwrap();
         let request = request(head, &peer);
         let choice = routes.choose(&request).unwrap();
-        let Judged::Now(authentication) = authenticator.authenticate(&Asking::from(&request), NOW)
+        let Judged::Now(authentication) = authenticator.authenticate(&Asking::from(&request), *NOW)
         else {
             panic!("nobody has to be asked")
         };
-        let demand = choice.demand(&request, NOW).unwrap();
+        let demand = choice.demand(&request, *NOW).unwrap();
         let permitted = authorize(request, demand, authentication, &mut |_| {});
         assert_eq!(black_box(permitted).is_ok(), is_allowed);
     })
@@ -127,32 +129,55 @@ fn refuse() -> Run {
 
 /// Who sends this token; `forget` what was found before.
 fn judge(token: String, forget: bool) -> Run {
-    let (authenticator, ask) = asking(&token);
+    let judge = Judge::new();
+    let headers = bearing(&token);
     Box::new(move || {
         if forget {
-            authenticator.clear();
+            judge.authenticator.clear();
         }
-        let judged = ask(&authenticator);
-        assert!(matches!(black_box(judged), Judged::Now(Ok(Authentication::Caller(_)))));
+        assert!(matches!(black_box(judge.ask(&headers)), Ok(Authentication::Caller(_))));
     })
 }
 
 fn refused(token: String) -> Run {
-    let (authenticator, ask) = asking(&token);
+    let judge = Judge::new();
+    let headers = bearing(&token);
     Box::new(move || {
-        let judged = ask(&authenticator);
-        assert!(matches!(black_box(judged), Judged::Now(Err(_))));
+        assert!(black_box(judge.ask(&headers)).is_err());
     })
 }
 
-fn asking(token: &str) -> (Authenticator, impl Fn(&Authenticator) -> Judged + use<>) {
+fn bearing(token: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {token}").try_into().unwrap());
-    let ask = move |authenticator: &Authenticator| {
-        let (method, host, path) = (&Method::POST, None, "/orders");
-        authenticator.authenticate(&Asking { method, host, path, headers: &headers }, NOW)
-    };
-    (Authenticator::new(&settings()), ask)
+    headers
+}
+
+/// An authenticator, and what it needs where one check has to wait for its turn after several.
+struct Judge {
+    authenticator: Authenticator,
+    runtime: Runtime,
+    tasks: LocalSet,
+}
+
+impl Judge {
+    fn new() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let (authenticator, tasks) = (Authenticator::new(&settings()), LocalSet::new());
+        Self { authenticator, runtime, tasks }
+    }
+
+    fn ask(&self, headers: &HeaderMap) -> Result<Authentication, Denied> {
+        let (method, host, path, client) = (&Method::POST, None, "/orders", None);
+        let asking = Asking { method, host, path, headers, client };
+        match self.authenticator.authenticate(&asking, *NOW) {
+            Judged::Now(verdict) => verdict,
+            Judged::Later(pending) => {
+                let settled = self.authenticator.settle(pending);
+                self.tasks.block_on(&self.runtime, settled)
+            }
+        }
+    }
 }
 
 fn route(count: usize, path: &'static str) -> Run {
