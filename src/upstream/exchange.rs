@@ -203,7 +203,10 @@ pub(super) async fn exchange(
     match request.version {
         // one client connection has many of these
         Version::HTTP_2 => connection.wire.narrow(),
-        _ => connection.wire.widen(),
+        _ => {
+            connection.wire.widen();
+            poll_fn(|cx| connection.wire.poll_turn(cx)).await;
+        }
     }
     poll_fn(|cx| {
         let Connection { wire, scanned, deadline, place: _ } = &mut *connection;
