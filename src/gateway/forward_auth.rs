@@ -78,7 +78,7 @@ impl ForwardAuth {
     }
 
     /// The request that is asked about, without its body.
-    pub(super) fn original(&self, asked: Request) -> Result<Request, Unverifiable> {
+    pub(super) fn original(&self, asked: Box<Request>) -> Result<Box<Request>, Unverifiable> {
         if !asked.peer.trusted {
             return Err(Unverifiable::Untrusted);
         }
@@ -96,23 +96,23 @@ impl ForwardAuth {
             Ok(_) | Err(_) => return Err(Unverifiable::Malformed),
         };
         let upgrade = upgrade(&asked);
-        let mut headers = asked.headers;
+        let Request { version, peer, mut headers, .. } = *asked;
         for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::MAX_FORWARDS] {
             headers.remove(name);
         }
         headers.extend(head.host.clone().map(|host| (header::HOST, host)));
-        Ok(Request {
+        Ok(Box::new(Request {
             method: head.method,
             target: head.target,
-            version: asked.version,
+            version,
             headers,
             host: head.host,
             upgrade,
             expects_continue: false,
             body: Body::Empty,
-            peer: asked.peer,
+            peer,
             interim: None,
-        })
+        }))
     }
 
     /// Whether upstreams could take a client's header of this name for the gateway's.

@@ -63,7 +63,7 @@ pub struct Gateway {
 /// What becomes of a request that was judged.
 enum Verdict {
     /// It is for an endpoint of the gateway itself.
-    Own(Arc<TokenService>, Endpoint, Request),
+    Own(Arc<TokenService>, Endpoint, Box<Request>),
     /// It goes on.
     Forward(Permitted, Option<Quota>),
 }
@@ -173,7 +173,7 @@ impl Gateway {
     }
 
     /// Answers one request. It cannot fail: a refusal is an answer too.
-    pub async fn handle(&self, mut request: Request, record: &mut Record) -> Response {
+    pub async fn handle(&self, mut request: Box<Request>, record: &mut Record) -> Response {
         let crossing = self.crossing(&mut request);
         if let Some(crossing) = crossing.as_ref().filter(|crossing| crossing.is_preflight) {
             (record.decision, record.reason) = (Decision::Own, crossing.reason());
@@ -222,7 +222,11 @@ impl Gateway {
         grpc::tell(response, &refusal.to_string())
     }
 
-    async fn answer(&self, mut request: Request, record: &mut Record) -> Result<Response, Refusal> {
+    async fn answer(
+        &self,
+        mut request: Box<Request>,
+        record: &mut Record,
+    ) -> Result<Response, Refusal> {
         if let Some(trace) = &record.trace {
             trace.tell(&mut request.headers);
         }
@@ -257,7 +261,7 @@ impl Gateway {
     async fn verify(
         &self,
         endpoint: &ForwardAuth,
-        asked: Request,
+        asked: Box<Request>,
         record: &mut Record,
     ) -> Response {
         let speaks_nginx = forward_auth::speaks_nginx(&asked.headers);
@@ -292,7 +296,11 @@ impl Gateway {
         response
     }
 
-    async fn verified(&self, original: Request, record: &mut Record) -> Result<Response, Refusal> {
+    async fn verified(
+        &self,
+        original: Box<Request>,
+        record: &mut Record,
+    ) -> Result<Response, Refusal> {
         match self.judge(original, record).await? {
             Verdict::Own(..) => Err(Unverifiable::Own.into()),
             Verdict::Forward(permitted, quota) => {
@@ -315,7 +323,11 @@ impl Gateway {
     }
 
     /// Decides, and does nothing else.
-    async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
+    async fn judge(
+        &self,
+        request: Box<Request>,
+        record: &mut Record,
+    ) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
         if let Some((tokens, endpoint)) = self.own_endpoint(&request) {
             return Ok(Verdict::Own(Arc::clone(tokens), endpoint, request));
@@ -325,8 +337,8 @@ impl Gateway {
         if let (Some(trace), Some(pattern)) = (&mut record.trace, &choice.rule.pattern) {
             trace.route = trace.is_sampled().then(|| pattern.path.to_string().into());
         }
-        let now = self.clock.unix_seconds();
-        let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
+        let now = self.clock.recent_unix_seconds();
+        let authentication = match self.authenticator.authenticate(&Asking::from(&*request), now) {
             Judged::Now(authentication) => authentication,
             // rare, so its state is not kept in every request's
             Judged::Later(pending) => Box::pin(self.authenticator.settle(pending)).await,
@@ -347,7 +359,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Option<Quota>, Refusal> {
         let Some(limits) = &self.limits else { return Ok(None) };
-        let (caller, now) = (permitted.caller(), self.clock.monotonic());
+        let (caller, now) = (permitted.caller(), self.clock.recent());
         let Some(mut quota) = limits.take(rule, caller, record.client_address, now) else {
             return Ok(None);
         };
@@ -370,7 +382,7 @@ impl Gateway {
     }
 
     /// What may enter at all. The head has been read strictly by now; this is what is refused by what it says.
-    fn admit(&self, mut request: Request) -> Result<Request, Refusal> {
+    fn admit(&self, mut request: Box<Request>) -> Result<Box<Request>, Refusal> {
         if matches!(request.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::Method);
         }
@@ -398,7 +410,7 @@ impl Gateway {
         &self,
         tokens: &TokenService,
         endpoint: Endpoint,
-        request: Request,
+        request: Box<Request>,
         record: &mut Record,
     ) -> Response {
         (record.route, record.decision) = (RouteName::Fixed(endpoint.name()), Decision::Own);
@@ -495,7 +507,7 @@ fn resource_metadata(settings: &Settings) -> Option<String> {
 
 /// Judges a request by the rule that it meets.
 fn permit(
-    request: Request,
+    request: Box<Request>,
     choice: &Choice<'_>,
     authentication: Result<Authentication, Denied>,
     now: u64,

@@ -93,7 +93,7 @@ pub(super) async fn drain(exchange: &Exchange, mut recv: RecvStream) {
     let session = &exchange.session;
     let (number, clock) = (exchange.number, &session.worker.clock);
     session.waits.end(number, Wait::Body);
-    session.waits.begin(number, Wait::Body, || clock.monotonic() + LINGER);
+    session.waits.begin(number, Wait::Body, || clock.recent() + LINGER);
     let mut left = MAX_LINGERED;
     poll_fn(|cx| {
         while let Poll::Ready(piece) = recv.poll_data(cx) {
@@ -105,7 +105,7 @@ pub(super) async fn drain(exchange: &Exchange, mut recv: RecvStream) {
             let _ = recv.flow_control().release_capacity(piece.len());
         }
         match session.gone.get()
-            || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
+            || session.waits.has_passed(number, Wait::Body, || clock.recent())
         {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -177,8 +177,8 @@ impl Incoming {
     fn poll_too_late(&self, session: &Session) -> bool {
         let (number, clock) = (self.exchange.number, &session.worker.clock);
         let limit = session.limits().idle_timeout;
-        session.waits.begin(number, Wait::Body, || clock.monotonic() + limit);
-        session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
+        session.waits.begin(number, Wait::Body, || clock.recent() + limit);
+        session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.recent())
     }
 }
 
