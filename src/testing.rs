@@ -4,8 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::message::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 use serde_json::Map;
 
 use crate::config::{
@@ -141,7 +142,7 @@ pub(crate) fn sha256(secret: &str) -> ClientSecret {
 pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
     let raw = Bytes::copy_from_slice(target.as_bytes());
     let (target, _) = Target::parse(&raw, method == "OPTIONS").unwrap();
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     for (name, value) in fields {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         headers.append(name, HeaderValue::from_str(value).unwrap());

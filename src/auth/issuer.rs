@@ -1,10 +1,11 @@
 //! Which issuer judges a token: by `iss` for what is a JWT by its form, by prefix and `when` for everything else.
 //! One token has one judge; an issuer whose `when` is false, or has no answer, takes no part.
 
+use crate::message::Fields;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 
 use crate::condition::{Condition, Names};
 use crate::config::Issuer;
@@ -21,7 +22,7 @@ pub struct Asking<'a> {
     /// Without the query.
     pub path: &'a str,
     /// All of them.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
 }
 
 impl<'a> From<&'a Request> for Asking<'a> {
@@ -152,7 +153,7 @@ fn names(token: &str, asking: &Asking<'_>) -> Names {
     request.texts(
         "headers",
         others.map(|name| {
-            let values: Vec<String> = asking.headers.get_all(name).iter().map(text).collect();
+            let values: Vec<String> = asking.headers.get_all(name).map(text).collect();
             (name.as_str().to_owned(), values.join(", "))
         }),
     );

@@ -21,7 +21,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use crate::message::Fields;
 
 pub use authorize::{Demand, Passage, Permitted, authorize};
 pub use bearer::{Credential, credential};
@@ -462,7 +464,7 @@ impl Authenticator {
         now: u64,
         observer: &mut impl Observer,
     ) -> Result<Caller, Denied> {
-        let (method, headers) = (http::Method::GET, HeaderMap::new());
+        let (method, headers) = (http::Method::GET, Fields::new());
         let asking = Asking { method: &method, host: None, path: "/", headers: &headers };
         self.explain_of(token, &asking, now, observer)
     }

@@ -6,8 +6,9 @@
 //! but a request that would have been forwarded as it is. What the gateway would have taken out of a request before it
 //! forwards it cannot be taken out here, and is refused.
 
+use crate::message::Fields;
 use bytes::BytesMut;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::auth::Permitted;
@@ -133,7 +134,7 @@ impl ForwardAuth {
         if passage.fixed_method && passage.request.headers.keys().any(overrides) {
             return Err(Unverifiable::Override);
         }
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in passage.identity() {
             headers.append(name.clone(), value.clone());
         }
@@ -181,12 +182,12 @@ impl<'a> Told<'a> {
 }
 
 /// Whether the asking proxy speaks as nginx is configured to: it takes 2xx, 401 and 403, and fails with anything else.
-pub(super) fn speaks_nginx(headers: &HeaderMap) -> bool {
+pub(super) fn speaks_nginx(headers: &Fields) -> bool {
     headers.contains_key(ORIGINAL_URI) || headers.contains_key(ORIGINAL_METHOD)
 }
 
 /// The one value of a field.
-fn field<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Unverifiable> {
+fn field<'a>(headers: &'a Fields, name: &str) -> Result<Option<&'a [u8]>, Unverifiable> {
     let mut values = headers.get_all(name).into_iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(HeaderValue::as_bytes)),

@@ -323,11 +323,7 @@ impl Gateway {
     }
 
     /// Decides, and does nothing else.
-    async fn judge(
-        &self,
-        request: Box<Request>,
-        record: &mut Record,
-    ) -> Result<Verdict, Refusal> {
+    async fn judge(&self, request: Box<Request>, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
         if let Some((tokens, endpoint)) = self.own_endpoint(&request) {
             return Ok(Verdict::Own(Arc::clone(tokens), endpoint, request));

@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
+use crate::message::Fields;
 
 use super::forward_auth::Unverifiable;
 use super::limit;
@@ -155,7 +157,7 @@ impl Refusal {
     /// The answer; its challenge leads to `resource_metadata`, a URL (RFC 9728 §5.1).
     #[must_use]
     pub fn response(&self, request_id: &str, resource_metadata: Option<&str>) -> Response {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         match self {
             Self::Options => {
                 headers.insert(header::ALLOW, ALLOWED);

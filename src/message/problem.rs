@@ -1,7 +1,8 @@
 //! Status, code and challenge as an answer (RFC 9457). Knows no error of ours.
 
+use crate::message::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::{Body, Response};
@@ -34,7 +35,7 @@ pub fn problem(
     code: &str,
     detail: &str,
     request_id: &str,
-    mut headers: HeaderMap,
+    mut headers: Fields,
 ) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let document =

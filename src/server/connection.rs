@@ -10,8 +10,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use crate::message::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::answer::{Framing, write_head, write_status};
@@ -698,7 +699,7 @@ impl HttpBody for Incoming {
 struct Interim(Shared);
 
 impl InterimSink for Interim {
-    fn send(&self, status: StatusCode, headers: &HeaderMap) {
+    fn send(&self, status: StatusCode, headers: &Fields) {
         let mut this = self.0.borrow_mut();
         if this.answering || this.wire.is_full() {
             return;

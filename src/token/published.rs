@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::message::Fields;
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::client::{Clients, Record};
@@ -71,7 +72,7 @@ impl Documents {
             | Endpoint::Introspect
             | Endpoint::Revoke => (Some(&self.server), "application/json"),
         };
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = Fields::with_capacity(6);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(KEPT));
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use crate::message::Fields;
 use argon2::{Argon2, Params, PasswordHasher};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use jsonwebtoken::dangerous::insecure_decode_claims;
@@ -35,7 +36,7 @@ const CREDENTIALS: &str = "grant_type=client_credentials";
 struct Call {
     service: Arc<TokenService>,
     method: Method,
-    headers: HeaderMap,
+    headers: Fields,
     body: Vec<u8>,
     address: IpAddr,
 }
@@ -61,7 +62,7 @@ fn service_at(settings: &Settings, clock: &Clock) -> Arc<TokenService> {
 async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
     service: &TokenService,
     method: &Method,
-    headers: &HeaderMap,
+    headers: &Fields,
     body: B,
     address: IpAddr,
 ) -> Answer {
@@ -77,7 +78,7 @@ fn call_of(service: &Arc<TokenService>) -> Call {
     let call = Call {
         service: Arc::clone(service),
         method: Method::POST,
-        headers: HeaderMap::new(),
+        headers: Fields::new(),
         body: Vec::new(),
         address: HERE,
     };

@@ -17,8 +17,9 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
+use crate::message::Fields;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use failure::Failure;
 pub use state::{OriginReport, Origins, OriginsError, Standing};
@@ -297,7 +298,8 @@ impl Upstreams {
         passage: &Passage,
         cluster: &Cluster,
     ) -> Result<Response, Failure> {
-        let http2::Answered { status, mut headers, body, tunnel, length } = answer;
+        let http2::Answered { status, headers, body, tunnel, length } = answer;
+        let mut headers = Fields::from(headers);
         let request = &passage.request;
         if let Some(stream) = tunnel {
             let protocol = request.upgrade.clone().ok_or(Failure::UnaskedUpgrade)?;
@@ -372,7 +374,7 @@ const fn says_it_failed(status: StatusCode) -> bool {
 }
 
 /// Takes the fields of the upstream's connection out.
-fn strip(headers: &mut HeaderMap, named: &[HeaderName]) {
+fn strip(headers: &mut Fields, named: &[HeaderName]) {
     // most answers have none of them beside Content-Length, and looking is cheaper than removing
     let gone: Vec<HeaderName> =
         headers.keys().filter(|name| !response_field_passes(name, named)).cloned().collect();

@@ -152,7 +152,7 @@ async fn answer(
     let ends = matches!(framing, Framing::None | Framing::Length(0));
     let mut head = http::Response::new(());
     *head.status_mut() = status;
-    *head.headers_mut() = fields(response.headers, framing, &body, &worker.http_date());
+    *head.headers_mut() = fields(response.headers.into(), framing, &body, &worker.http_date());
     exchange.answering.set(true);
     exchange.owes_continue.set(false);
     let sent = exchange.respond.borrow_mut().send_response(head, ends);

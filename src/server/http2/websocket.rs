@@ -32,7 +32,8 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, StatusCode};
+    use crate::message::Fields;
+    use http::{HeaderValue, StatusCode};
 
     use super::{accept_of, agree};
     use crate::message::{Body, Response};
@@ -47,7 +48,7 @@ mod tests {
             (Some(""), false),
             (None, false),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             if let Some(accept) = accept {
                 headers.insert("sec-websocket-accept", HeaderValue::from_static(accept));
             }
