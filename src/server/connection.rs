@@ -283,7 +283,6 @@ async fn respond(
         body = Body::Empty;
     }
     let mut bytes = 0;
-    poll_fn(|cx| state.borrow_mut().wire.poll_turn(cx)).await;
     let whole = poll_fn(|cx| poll_write(state, &mut body, framing, &mut bytes, cx)).await;
     drop(body);
     worker.log.end(record, response.status, bytes, whole.is_ok());

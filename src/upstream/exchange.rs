@@ -203,10 +203,7 @@ pub(super) async fn exchange(
     match request.version {
         // one client connection has many of these
         Version::HTTP_2 => connection.wire.narrow(),
-        _ => {
-            connection.wire.widen();
-            poll_fn(|cx| connection.wire.poll_turn(cx)).await;
-        }
+        _ => connection.wire.widen(),
     }
     poll_fn(|cx| {
         let Connection { wire, scanned, deadline, place: _ } = &mut *connection;
