@@ -33,8 +33,6 @@ pub struct Wire {
     queue_room: usize,
     /// TLS has taken what the socket has not: it is not on its way yet.
     held_by_tls: bool,
-    /// The others have had their turn.
-    has_waited: bool,
 }
 
 impl Wire {
@@ -52,7 +50,6 @@ impl Wire {
             room: FIRST_READ,
             queue_room: MAX_QUEUED,
             held_by_tls: false,
-            has_waited: false,
         }
     }
 
@@ -110,18 +107,6 @@ impl Wire {
             self.output = Vec::new();
         }
         self.room = FIRST_READ;
-    }
-
-    /// Ready at the second call: before a message is sent, the connections that have something to read have their turn,
-    /// so that what was read together is sent together. That is cheaper than one by one: whoever receives it is woken
-    /// once.
-    pub fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
-        self.has_waited = !self.has_waited;
-        if self.has_waited {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(())
     }
 
     /// Whether everything queued has been handed to the socket.
