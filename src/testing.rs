@@ -4,7 +4,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::Fields;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Version};
 use serde_json::Map;
@@ -16,7 +15,7 @@ use crate::config::{
 };
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, SigningKey};
-use crate::message::{Body, Peer, Request, Target};
+use crate::message::{Body, Fields, Peer, Request, Target};
 use crate::secret::Secret;
 
 pub(crate) const ISSUER: &str = "https://gateway.example.com";

@@ -1,10 +1,11 @@
 //! Takes one credential out of the `Authorization` fields (RFC 6750 §2.1, RFC 9110 §11.4). Does not judge
 //! it, and looks nowhere else: not into the query, not into a body, not into a cookie.
 
-use crate::message::Fields;
 use http::header::AUTHORIZATION;
 
 use super::denied::Denied;
+
+use crate::message::Fields;
 
 /// What a request brought to prove who it comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -62,11 +63,11 @@ fn is_b64token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::message::Fields;
     use http::header::{AUTHORIZATION, HeaderValue};
 
     use super::{Credential, credential};
     use crate::auth::denied::Denied;
+    use crate::message::Fields;
 
     fn headers(values: &[&str]) -> Fields {
         let mut headers = Fields::new();
@@ -149,7 +150,10 @@ mod tests {
     fn j49_a_token_anywhere_else_is_not_seen() {
         let mut headers = Fields::new();
         for name in ["cookie", "proxy-authorization", "x-authorization", "authorization_"] {
-            headers.insert(name, HeaderValue::from_static("Bearer a.b.c"));
+            headers.insert(
+                http::HeaderName::from_static(name),
+                HeaderValue::from_static("Bearer a.b.c"),
+            );
         }
         assert_eq!(credential(&headers), Ok(Credential::None));
     }

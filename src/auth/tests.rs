@@ -1,6 +1,5 @@
 //! The attacks of group J that need no network, by their numbers, and what must be let in.
 
-use crate::message::Fields;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Asking, Authentication, Authenticator, Check, Claim, Denied, Judged};
 use crate::config::Settings;
 use crate::keys::{Algorithm, KeyRing, SigningKey, VerifyingKey, generate};
+use crate::message::Fields;
 use crate::secret::Secret;
 use crate::testing::{AUDIENCE, CLIENT, ISSUER, KEY, client, settings, settings_with};
 
@@ -66,9 +66,10 @@ fn authenticate(
     now: u64,
 ) -> Result<Authentication, Denied> {
     let method = http::Method::POST;
-    match authenticator
-        .authenticate(&Asking { method: &method, host: None, path: "/", headers }, now)
-    {
+    match authenticator.authenticate(
+        &Asking { method: &method, host: None, path: "/", headers, client: None },
+        now,
+    ) {
         Judged::Now(judged) => judged,
         Judged::Later(pending) => panic!("waits: {pending:?}"),
     }

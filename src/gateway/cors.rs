@@ -8,13 +8,12 @@ use std::rc::Rc;
 
 use http::header::{self, HeaderName, HeaderValue};
 
-use crate::message::Fields;
 use http::{Method, StatusCode};
 
 use crate::auth::is_preflight;
 use crate::config::{Cors, Settings};
 use crate::message::headers::{has_token, text_value};
-use crate::message::{Body, Request, Response};
+use crate::message::{Body, Fields, Request, Response};
 use crate::route::{Routes, Rule};
 
 /// What a configuration says of other origins.

@@ -6,7 +6,6 @@
 //! but a request that would have been forwarded as it is. What the gateway would have taken out of a request before it
 //! forwards it cannot be taken out here, and is refused.
 
-use crate::message::Fields;
 use bytes::BytesMut;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
@@ -16,7 +15,7 @@ use crate::config::Settings;
 use crate::http1::parse_request;
 use crate::limit::Quota;
 use crate::message::headers::is_method_override;
-use crate::message::{Body, Request, Response};
+use crate::message::{Body, Fields, Request, Response};
 
 /// The endpoint that other proxies ask.
 #[derive(Debug)]

@@ -3,11 +3,10 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::message::Fields;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::message::headers::text_value;
-use crate::message::{Body, Response};
+use crate::message::{Body, Fields, Response};
 
 /// Whether this is a call: `application/grpc`, `application/grpc+proto`, `application/grpc-web`, …
 pub(super) fn is_call(headers: &Fields) -> bool {
@@ -63,11 +62,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 #[cfg(test)]
 mod tests {
-    use crate::message::Fields;
     use http::{HeaderValue, StatusCode};
 
     use super::{is_call, tell};
-    use crate::message::{Body, Response};
+    use crate::message::{Body, Fields, Response};
 
     #[test]
     fn a_call_is_known_by_its_content_type() {
@@ -80,7 +78,7 @@ mod tests {
             ("", false),
         ] {
             let mut headers = Fields::new();
-            headers.insert("content-type", HeaderValue::from_static(kind));
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
             assert_eq!(is_call(&headers), is_one, "{kind}");
         }
         assert!(!is_call(&Fields::new()));

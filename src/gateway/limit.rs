@@ -7,11 +7,10 @@ use std::time::Instant;
 
 use http::{HeaderName, HeaderValue, header};
 
-use crate::message::Fields;
-
 use crate::auth::Caller;
 use crate::config::{LimitPer, RateLimit, Settings, show_duration};
 use crate::limit::{Limit, Limits, Quota};
+use crate::message::Fields;
 use crate::message::headers::text_value;
 use crate::message::origin::network;
 use crate::route::Rule;

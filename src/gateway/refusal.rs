@@ -4,8 +4,6 @@ use std::rc::Rc;
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::message::Fields;
-
 use super::forward_auth::Unverifiable;
 use super::limit;
 use crate::auth::{Denied, Policy};
@@ -13,7 +11,7 @@ use crate::http1::BadHead;
 use crate::limit::Quota;
 use crate::message::headers::text_value;
 use crate::message::problem::problem;
-use crate::message::{Body, Response};
+use crate::message::{Body, Fields, Response};
 use crate::route::Ambiguous;
 use crate::upstream::Failure;
 

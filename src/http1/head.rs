@@ -5,7 +5,6 @@
 
 use std::mem::MaybeUninit;
 
-use crate::message::Fields;
 use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
@@ -13,7 +12,7 @@ use http::{Method, StatusCode, Version};
 use super::Decoder;
 use crate::message::headers::{has_token, tokens};
 use crate::message::target::is_authority;
-use crate::message::{BadTarget, Target};
+use crate::message::{BadTarget, Fields, Target};
 
 /// The head of a request, and what it says of the message and the connection.
 #[derive(Debug)]

@@ -201,10 +201,10 @@ pub fn text_value(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use crate::message::Fields;
     use http::header::{HeaderName, HeaderValue};
 
     use super::{RequestFilter, connection_named, trailer_passes};
+    use crate::message::Fields;
 
     fn filter(reserved: &[HeaderName]) -> RequestFilter<'_> {
         RequestFilter {
@@ -259,7 +259,7 @@ mod tests {
     fn connection_cannot_name_what_requests_are_judged_by() {
         let mut headers = Fields::new();
         headers.insert(
-            "connection",
+            http::header::CONNECTION,
             HeaderValue::from_static("close, X-Mine, authorization, Host, content-length, te"),
         );
         assert_eq!(connection_named(&headers), [name("x-mine")]);

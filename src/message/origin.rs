@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
-use crate::message::Fields;
 use ipnet::IpNet;
 
 use super::Peer;
+
+use crate::message::Fields;
 
 /// The client's address: the peer's own, or the right-most one in `X-Forwarded-For` (else `Forwarded`) that is
 /// not a trusted proxy's. What an untrusted peer claims is not looked at.
@@ -71,11 +72,10 @@ const MAX_HOPS: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use crate::message::Fields;
     use http::{HeaderName, HeaderValue};
 
     use super::client_address;
-    use crate::message::Peer;
+    use crate::message::{Fields, Peer};
 
     fn seen(trusted_peer: bool, name: &'static str, value: &str) -> String {
         let mut headers = Fields::new();

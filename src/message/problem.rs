@@ -1,11 +1,12 @@
 //! Status, code and challenge as an answer (RFC 9457). Knows no error of ours.
 
-use crate::message::Fields;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use super::{Body, Response};
+
+use crate::message::Fields;
 
 /// RFC 9457 §3.1, and the id by which the log knows the request.
 #[derive(Serialize)]

@@ -10,7 +10,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use crate::message::Fields;
 use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -25,7 +24,7 @@ use crate::gateway::{Gateway, Refusal};
 use crate::http1::wire::{queue_chunk, queue_last_chunk, write_field};
 use crate::http1::{BadHead, Deadline, Decoded, Decoder, RequestHead, Wire, parse_request};
 use crate::message::headers::response_field_passes;
-use crate::message::{Body, BodyError, InterimSink, Peer, Request, Response};
+use crate::message::{Body, BodyError, Fields, InterimSink, Peer, Request, Response};
 use crate::net::Stream;
 use crate::observe::Record;
 

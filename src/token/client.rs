@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use crate::message::Fields;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -26,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{CertificateName, Client, Methods, SecretKind, Token, TokenFormat};
 use crate::identity::Scopes;
 use crate::keys::VerifyingKey;
+use crate::message::Fields;
 use crate::secret::Secret;
 
 /// A client as the token service knows it, with the defaults of `[token]` filled in.

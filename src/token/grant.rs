@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use crate::message::Fields;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::TokenError;
 use crate::identity::Scopes;
+use crate::message::Fields;
 use crate::secret::Secret;
 
 /// In which way parameters are written.
@@ -215,11 +215,11 @@ const MAX_MEMBERS: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use crate::message::Fields;
     use http::header::{CONTENT_TYPE, HeaderValue};
 
     use super::{Format, Request, TokenError};
     use crate::identity::Scopes;
+    use crate::message::Fields;
 
     fn form(body: &[u8]) -> Result<Request, TokenError> {
         Request::read(Format::Form, body)
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(format(&[form, form]), None);
         let mut headers = Fields::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert("content-encoding", HeaderValue::from_static("gzip"));
+        headers.insert(http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(matches!(Format::of(&headers), Err(TokenError::ContentEncoding)));
     }
 

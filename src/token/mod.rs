@@ -21,7 +21,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::message::Fields;
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
@@ -43,7 +42,7 @@ use crate::clock::Clock;
 use crate::config::{Settings, TokenFormat};
 use crate::identity::{Principal, Scopes};
 use crate::keys::KeyRing;
-use crate::message::BodyError;
+use crate::message::{BodyError, Fields};
 use crate::reference::Bond;
 use crate::store::{Store, StoreError};
 use assertion::Expected;

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::message::Fields;
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, StatusCode};
@@ -13,6 +12,7 @@ use super::client::{Clients, Record};
 use super::{Answer, Endpoint, TokenError, json as written};
 use crate::config::{Metadata, Resource, Token};
 use crate::keys::public_set;
+use crate::message::Fields;
 
 /// The documents, as they are sent.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::message::Fields;
 use argon2::{Argon2, Params, PasswordHasher};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -24,7 +23,7 @@ use super::{Answer, Asked, Endpoint, Standing, TokenJudge, TokenService, mint};
 use crate::clock::Clock;
 use crate::config::{ClientSecret, SecretKind, Settings};
 use crate::identity::Scopes;
-use crate::message::BodyError;
+use crate::message::{BodyError, Fields};
 use crate::secret::Secret;
 use crate::store::MemoryStore;
 use crate::testing::{AUDIENCE, CLIENT, CLIENT_SECRET, ISSUER, client, settings, sha256};
@@ -487,7 +486,7 @@ async fn t73_bodies_without_end_are_cut() {
         408,
         "invalid_request",
     );
-    headers.insert("content-length", HeaderValue::from_static("100000000000"));
+    headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("100000000000"));
     let body = Endless(None);
     assert_refused(
         &answer(&service, &method, &headers, body, address).await,

@@ -3,11 +3,9 @@
 
 use http::{HeaderValue, header};
 
-use crate::message::Fields;
-
 use crate::config::Origin;
 use crate::message::target::is_authority;
-use crate::message::{Request, Rewritten};
+use crate::message::{Fields, Request, Rewritten};
 
 /// Rewrites `Location` if it names one of `origins`, or a path of `answered`, which gave the answer.
 pub(super) fn rewrite<'o>(

@@ -17,7 +17,6 @@ mod watch;
 
 use std::time::{Duration, Instant};
 
-use crate::message::Fields;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
@@ -29,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Origin, Settings};
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
-use crate::message::{Body, Request, Response, Tunnel};
+use crate::message::{Body, Fields, Request, Response, Tunnel};
 use cluster::{Cluster, Flight, Some64, Way};
 use exchange::{Connection, Download, Upload};
 use failure::Trouble;

@@ -96,10 +96,10 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {
-    use crate::message::Fields;
     use http::HeaderValue;
 
     use super::{Context, TRACEPARENT};
+    use crate::message::Fields;
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -17,14 +17,13 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Method, StatusCode, Version};
 
-use crate::message::Fields;
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 pub use context::{SpanId, TraceId};
 
 use super::access::Record;
 use crate::clock::Clock;
-use crate::message::Request;
+use crate::message::{Fields, Request};
 use context::{Context, RANDOM, SAMPLED, TRACEPARENT, TRACESTATE, write_hex};
 
 /// One worker's part in tracing.

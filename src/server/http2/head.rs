@@ -4,7 +4,6 @@
 //! are missing, doubled, late or unknown, names in upper case, fields of one connection, control characters, a
 //! Content-Length that is not the body's. What is decided here is what two readers could take differently.
 
-use crate::message::Fields;
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +16,7 @@ use crate::gateway::Refusal;
 use crate::http1::BadHead;
 use crate::http1::head::{MAX_FIELDS, content_length, expects_continue};
 use crate::message::target::is_authority;
-use crate::message::{BadTarget, Target};
+use crate::message::{BadTarget, Fields, Target};
 
 /// What a head says.
 #[derive(Debug)]
@@ -205,7 +204,7 @@ mod tests {
     #[test]
     fn cookie_crumbs_are_joined_and_outer_blanks_refused() {
         let head = read("GET", "http://h/", &[("cookie", "a=1"), ("cookie", "b=2")]).unwrap();
-        let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
+        let cookies: Vec<_> = head.headers.get_all("cookie").collect();
         assert_eq!(cookies, ["a=1; b=2"]);
         for value in [" x", "x ", "\tx"] {
             assert!(read("GET", "http://h/", &[("x-a", value)]).is_err(), "{value:?}");
