@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWrite};
 
 use crate::net::Stream;
 
@@ -33,6 +33,8 @@ pub struct Wire {
     queue_room: usize,
     /// TLS has taken what the socket has not: it is not on its way yet.
     held_by_tls: bool,
+    /// `input` lies in the room that others have parts of.
+    is_shared: bool,
 }
 
 impl Wire {
@@ -50,6 +52,7 @@ impl Wire {
             room: FIRST_READ,
             queue_room: MAX_QUEUED,
             held_by_tls: false,
+            is_shared: false,
         }
     }
 
@@ -76,32 +79,53 @@ impl Wire {
             much => {
                 if self.input.capacity() - self.input.len() < much / 2 {
                     self.input.reserve(much);
+                    self.is_shared = false;
                 }
                 let room = self.input.capacity() - self.input.len();
                 (ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?, room)
             }
         };
-        if length == room && self.room < LARGEST_READ {
+        if length >= room && self.room < LARGEST_READ {
             self.room *= 2; // a peer that has much to say is read in larger pieces
         }
         self.at_end = length == 0;
         Poll::Ready(Ok(length))
     }
 
-    /// Reads through the thread's one buffer: it stays in the processor's cache, and a connection that waits holds none.
+    /// Reads into the room that all connections of the thread share: a connection that waits holds none, and one that
+    /// has got something holds it where it lies.
     fn poll_fill_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        LITTLE.with_borrow_mut(|little| {
-            let mut buffer = ReadBuf::new(little.as_mut_slice());
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
-            self.input.extend_from_slice(buffer.filled());
-            Poll::Ready(Ok(buffer.filled().len()))
+        ROOM.with_borrow_mut(|room| {
+            if room.capacity() < FIRST_READ {
+                *room = BytesMut::with_capacity(SHARED_ROOM);
+            }
+            let Poll::Ready(outcome) = pin!(self.stream.read_buf(room)).poll(cx) else {
+                self.hold_alone();
+                return Poll::Pending;
+            };
+            let length = outcome?;
+            if self.input.is_empty() {
+                (self.input, self.is_shared) = (room.split(), true);
+            } else {
+                self.input.extend_from_slice(&room.split());
+                self.is_shared = false;
+            }
+            Poll::Ready(Ok(length))
         })
+    }
+
+    /// Keeps what was read so far in a place of its own: a peer that says no more for now must not hold up room that
+    /// others have used, too.
+    fn hold_alone(&mut self) {
+        if std::mem::take(&mut self.is_shared) && !self.input.is_empty() {
+            self.input = BytesMut::from(self.input.as_ref());
+        }
     }
 
     /// Gives buffers back that have grown beyond what an ordinary message needs. For when nothing is going on.
     pub fn shrink(&mut self) {
         if self.input.is_empty() {
-            self.input = BytesMut::new();
+            self.input = BytesMut::new(); // even an empty piece holds on to the room that it was cut from
         }
         if self.output.is_empty() && self.output.capacity() > FIRST_READ * 2 {
             self.output = Vec::new();
@@ -196,8 +220,8 @@ impl Wire {
 }
 
 thread_local! {
-    /// What the first read of a message goes through.
-    static LITTLE: RefCell<Box<[u8; FIRST_READ]>> = RefCell::new(Box::new([0; FIRST_READ]));
+    /// What is not used yet of the room that first reads go into.
+    static ROOM: RefCell<BytesMut> = RefCell::new(BytesMut::new());
 }
 
 /// Writes one field line.
@@ -249,6 +273,8 @@ pub fn queue_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
 
 /// Room for the first read of a connection, bytes: a usual head and a small body.
 const FIRST_READ: usize = 8 * 1024;
+/// Room that first reads are cut from, bytes. A part of it that is still in use keeps all of it.
+const SHARED_ROOM: usize = 2 * FIRST_READ;
 /// Most room for one read, bytes. Larger gains little and costs memory for every slow peer.
 const LARGEST_READ: usize = 64 * 1024;
 /// A body is not polled while so many bytes wait to be sent.

@@ -409,7 +409,11 @@ fn micros(time: Duration) -> u64 {
 
 /// Text as it may stand in a JSON string and on a terminal: no quote, control character or bare byte.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7E) && !matches!(byte, b'"' | b'\\');
+    let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7E) & (*byte != b'"') & (*byte != b'\\');
+    // without a way out of the loop it is done for many bytes at once
+    if bytes.iter().fold(true, |all, byte| all & is_plain(byte)) {
+        return out.extend_from_slice(bytes);
+    }
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| !is_plain(byte)) {
         let (plain, odd) = rest.split_at(at);

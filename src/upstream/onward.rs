@@ -115,10 +115,10 @@ impl Onward {
     ) {
         out.extend_from_slice(request.method.as_str().as_bytes());
         out.push(b' ');
-        if rights.target.as_str() != "*" {
+        if rights.target.as_bytes().as_ref() != b"*" {
             out.extend_from_slice(rights.origin.base_path.as_bytes());
         }
-        out.extend_from_slice(rights.target.as_str().as_bytes());
+        out.extend_from_slice(rights.target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_line(out, "host", rights.host(request));
         self.tell(request, rights, out);
