@@ -92,6 +92,14 @@ impl Wire {
         Poll::Ready(Ok(length))
     }
 
+    /// So much is to come, at the least: it is read in as few pieces as may be.
+    pub fn expect(&mut self, length: u64) {
+        let length = usize::try_from(length).unwrap_or(LARGEST_READ);
+        if length > FIRST_READ {
+            self.room = length.min(LARGEST_READ).next_power_of_two();
+        }
+    }
+
     /// Reads into the room that all connections of the thread share: a connection that waits holds none, and one that
     /// has got something holds it where it lies.
     fn poll_fill_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {

@@ -272,15 +272,18 @@ impl Upstreams {
                 flight.succeeded();
                 Body::from(whole)
             }
-            None => Body::Stream(Box::pin(Download::new(
-                connection,
-                decoder,
-                upload,
-                head.keep_alive,
-                flight,
-                exchange::Limits { timeout: cluster.timeout },
-                self.clock.clone(),
-            ))),
+            None => {
+                connection.expect(&decoder);
+                Body::Stream(Box::pin(Download::new(
+                    connection,
+                    decoder,
+                    upload,
+                    head.keep_alive,
+                    flight,
+                    exchange::Limits { timeout: cluster.timeout },
+                    self.clock.clone(),
+                )))
+            }
         };
         let mut headers = head.headers;
         strip(&mut headers, &named);
