@@ -92,7 +92,8 @@ impl Wire {
         Poll::Ready(Ok(length))
     }
 
-    /// So much is to come, at the least: it is read in as few pieces as may be.
+    /// So much is to come, at the least: it is read in as few pieces as may be. Only for a peer that is believed; another
+    /// could have room kept for what it never sends.
     pub fn expect(&mut self, length: u64) {
         let length = usize::try_from(length).unwrap_or(LARGEST_READ);
         if length > FIRST_READ {

@@ -227,12 +227,7 @@ fn take_request(
             this.body = Decoder::empty();
             Body::from(this.wire.input.split_to(length).freeze())
         }
-        None => {
-            let left = this.body.remaining().unwrap_or_default();
-            let here = this.wire.input.len() as u64;
-            this.wire.expect(left.saturating_sub(here));
-            Body::Stream(Box::pin(Incoming(Rc::clone(state))))
-        }
+        None => Body::Stream(Box::pin(Incoming(Rc::clone(state)))),
     };
     this.owes_continue = head.expects_continue && whole.is_none();
     let can_wait = head.version == Version::HTTP_11;
