@@ -6,13 +6,13 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderValue, Method, Version};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use tollgate::clock::Clock;
 use tollgate::config::{Settings, Sources, load};
 use tollgate::http1::RequestHead;
-use tollgate::message::{Body, Peer, Request, Target};
+use tollgate::message::{Body, Fields, Peer, Request, Target};
 
 /// When everything happens, seconds since 1970.
 pub static NOW: LazyLock<u64> = LazyLock::new(|| Clock::system().unix_seconds());
@@ -159,7 +159,7 @@ pub fn get(path: &str) -> Request {
         method: Method::GET,
         target: Target::parse(&Bytes::copy_from_slice(path.as_bytes()), false).unwrap().0,
         version: Version::HTTP_11,
-        headers: HeaderMap::new(),
+        headers: Fields::new(),
         host: Some(HeaderValue::from_static("api.example.com")),
         upgrade: None,
         expects_continue: false,

@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Method, StatusCode};
+use http::header::AUTHORIZATION;
+use http::{Method, StatusCode};
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 use tollgate::auth::{Asking, Authentication, Authenticator, Denied, Judged, authorize};
@@ -19,7 +20,7 @@ use tollgate::clock::Clock;
 use tollgate::config::Log;
 use tollgate::gateway::{Gateway, Generation};
 use tollgate::http1::{parse_request, parse_response};
-use tollgate::message::Peer;
+use tollgate::message::{Fields, Peer};
 use tollgate::observe::{
     AccessLog, Decision, Histogram, Metrics, Outcome, Record, RequestIds, RouteName, Tally,
 };
@@ -105,7 +106,7 @@ fn verdict(head: String, forget: bool, is_allowed: bool) -> Run {
             panic!("nobody has to be asked")
         };
         let demand = choice.demand(&request, *NOW).unwrap();
-        let permitted = authorize(request, demand, authentication, &mut |_| {});
+        let permitted = authorize(Box::new(request), demand, authentication, &mut |_| {});
         assert_eq!(black_box(permitted).is_ok(), is_allowed);
     })
 }
@@ -122,7 +123,7 @@ fn refuse() -> Run {
         let head = parse_request(&mut input, &mut 0, LARGEST_HEAD).unwrap().unwrap();
         let request = request(head, &peer);
         let mut record = gateway.record(clock.monotonic(), &request);
-        let response = gateway.handle(request, &mut record).now_or_never().unwrap();
+        let response = gateway.handle(Box::new(request), &mut record).now_or_never().unwrap();
         assert_eq!(black_box(response).status, StatusCode::UNAUTHORIZED);
     })
 }
@@ -147,9 +148,9 @@ fn refused(token: String) -> Run {
     })
 }
 
-fn bearing(token: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("authorization", format!("Bearer {token}").try_into().unwrap());
+fn bearing(token: &str) -> Fields {
+    let mut headers = Fields::new();
+    headers.insert(AUTHORIZATION, format!("Bearer {token}").try_into().unwrap());
     headers
 }
 
@@ -167,7 +168,7 @@ impl Judge {
         Self { authenticator, runtime, tasks }
     }
 
-    fn ask(&self, headers: &HeaderMap) -> Result<Authentication, Denied> {
+    fn ask(&self, headers: &Fields) -> Result<Authentication, Denied> {
         let (method, host, path, client) = (&Method::POST, None, "/orders", None);
         let asking = Asking { method, host, path, headers, client };
         match self.authenticator.authenticate(&asking, *NOW) {
