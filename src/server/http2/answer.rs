@@ -196,6 +196,7 @@ async fn carry(session: &Session, send: SendStream<Bytes>, recv: RecvStream, tun
 
 /// The fields of an answer: `headers` holds none of framing, unless there is no body to frame.
 fn fields(mut headers: HeaderMap, framing: Framing, body: &Body, worker: &Worker) -> HeaderMap {
+    headers.values_mut().for_each(own);
     headers.entry(header::DATE).or_insert_with(|| worker.http_date_value());
     let length = match framing {
         Framing::Length(length) => Some(length),
@@ -209,6 +210,15 @@ fn fields(mut headers: HeaderMap, framing: Framing, body: &Body, worker: &Worker
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     headers
+}
+
+/// Makes a value that stands for itself. What was read is a part of the buffer that it was read into, and the connection
+/// remembers values for as long as it lives (RFC 7541 §2.3.2): each of them would keep some KiB that nobody counts.
+fn own(value: &mut HeaderValue) {
+    if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+        copy.set_sensitive(value.is_sensitive());
+        *value = copy;
+    }
 }
 
 /// Why an answer that was begun is not finished.
