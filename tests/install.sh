@@ -86,7 +86,7 @@ clients | example | packaging | page | provider | everything) ;;
 *) fail "no such part: $part (clients, example, packaging, page, provider or everything)" ;;
 esac
 debian_packages bash=bash curl=curl node=nodejs npm=npm python3=python3 unshare=util-linux setpriv=util-linux \
-  nginx=nginx-light nghttp=nghttp2-client h2load=nghttp2-client ldd=libc-bin cc=gcc openssl=openssl
+  nginx=nginx-light haproxy=haproxy wrk=wrk nghttp=nghttp2-client h2load=nghttp2-client ldd=libc-bin cc=gcc openssl=openssl
 wanted() { [ "$part" = everything ] || [ "$part" = "$1" ]; }
 if wanted clients; then
   node_packages tests/clients/node
