@@ -292,7 +292,8 @@ async fn respond(
         (Ok(()), Some(upstream)) => {
             let (client, early) = state.borrow_mut().give_up_socket();
             let _counted = worker.counters.tunnels.enter();
-            tunnel::run(client, early, upstream, worker).await;
+            // boxed: what few connections become is not in the size of all
+            Box::pin(tunnel::run(client, early, upstream, worker)).await;
             Next::Close
         }
         (Ok(()), None) if keep_alive => drain(state).await,

@@ -335,9 +335,7 @@ fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
     let worker = Rc::clone(&place.worker);
     worker.counters.connections.add_one();
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
-    tokio::task::spawn_local(looking(async move {
-        welcome::serve(stream, address, worker, place).await
-    }));
+    tokio::task::spawn_local(looking(move || welcome::serve(stream, address, worker, place)));
 }
 
 /// Faults that say something of the connection that was to be accepted, not of us (accept(2)).
