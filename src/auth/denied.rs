@@ -57,6 +57,8 @@ pub enum Denied {
     Inactive,
     /// A reference token that nobody we believe is asked about.
     NoJudge,
+    /// More signatures wait to be checked than is sensible.
+    Crowded,
     /// Its issuer cannot be asked now, and without it nothing can be said of the token.
     IssuerUnavailable,
     /// It begins like a reference token of ours and does not go on like one.
@@ -175,7 +177,7 @@ impl Denied {
             | Self::BadReference
             | Self::UnknownReference
             | Self::Revoked => (StatusCode::UNAUTHORIZED, Some("invalid_token")),
-            Self::IssuerUnavailable | Self::StoreUnavailable => {
+            Self::Crowded | Self::IssuerUnavailable | Self::StoreUnavailable => {
                 (StatusCode::SERVICE_UNAVAILABLE, None)
             }
             Self::Route => (StatusCode::FORBIDDEN, None),
@@ -218,6 +220,7 @@ impl Denied {
             Self::Bound => "bound_token",
             Self::Inactive => "inactive",
             Self::NoJudge => "no_judge",
+            Self::Crowded => "verification_busy",
             Self::IssuerUnavailable => "issuer_unavailable",
             Self::BadReference => "malformed_reference",
             Self::UnknownReference => "unknown_token",
@@ -262,6 +265,7 @@ impl Denied {
             Self::Bound => "the token is bound to a key that was not proven",
             Self::Inactive => "the token is not active",
             Self::NoJudge => "the token is not a JWT and no issuer is asked about such tokens",
+            Self::Crowded => "too many tokens wait to be checked",
             Self::IssuerUnavailable => "the issuer of the token cannot be asked now",
             Self::BadReference => "the token is malformed",
             Self::UnknownReference => "the token is unknown, has expired or was revoked",
@@ -315,6 +319,7 @@ impl Denied {
             | Self::Bound
             | Self::Inactive
             | Self::NoJudge
+            | Self::Crowded
             | Self::IssuerUnavailable
             | Self::BadReference
             | Self::UnknownReference
@@ -354,7 +359,7 @@ impl Denied {
             Self::NotYetValid => Check::NotBefore,
             Self::IssuedInFuture => Check::IssuedAt,
             Self::WrongAudience => Check::Audience,
-            Self::BadSignature => Check::Signature,
+            Self::BadSignature | Self::Crowded => Check::Signature,
             Self::UnknownClient | Self::Bound => Check::Client,
             Self::Unspeakable => Check::Identity,
             Self::BadReference => Check::Form,

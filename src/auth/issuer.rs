@@ -1,6 +1,8 @@
 //! Which issuer judges a token: by `iss` for what is a JWT by its form, by prefix and `when` for everything else.
 //! One token has one judge; an issuer whose `when` is false, or has no answer, takes no part.
 
+use std::net::IpAddr;
+
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
@@ -8,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::condition::{Condition, Names};
 use crate::config::Issuer;
-use crate::json;
+use crate::json::{Json, Object};
 use crate::message::{Request, host_part};
 
 /// What of a request can choose a judge.
@@ -22,6 +24,8 @@ pub struct Asking<'a> {
     pub path: &'a str,
     /// All of them.
     pub headers: &'a HeaderMap,
+    /// Where it comes from; those from one address wait for each other and not for the rest.
+    pub client: Option<IpAddr>,
 }
 
 impl<'a> From<&'a Request> for Asking<'a> {
@@ -31,6 +35,7 @@ impl<'a> From<&'a Request> for Asking<'a> {
             host: request.host.as_ref(),
             path: request.target.path(),
             headers: &request.headers,
+            client: request.peer.address,
         }
     }
 }
@@ -82,8 +87,9 @@ impl Claims {
         if !self.issuers.iter().any(|claimant| claimant.is_asked_of_all) {
             return None;
         }
-        let claims = json::object(&URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?)?;
-        let issuer = self.by_iss(claims.get("iss")?.as_str()?, token, asking)?;
+        let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+        let claims = Object::read(&claims)?;
+        let issuer = self.by_iss(claims.get("iss").and_then(Json::as_text)?, token, asking)?;
         self.issuers.get(issuer)?.is_asked_of_all.then_some(issuer)
     }
 

@@ -11,15 +11,20 @@ mod authorize;
 mod bearer;
 mod cache;
 mod denied;
+#[doc(hidden)]
+pub mod differential;
 mod identity;
 mod issuer;
 mod jwt;
 mod policy;
 mod reference;
+mod turns;
 
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -35,13 +40,15 @@ use crate::clock::Clock;
 use crate::config::{Issuer, KeySource, Settings};
 use crate::identity::Principal;
 use crate::issuers::{Introspector, Issuers, KeyWatch};
+use crate::json::Object;
 use crate::keys::{Algorithm, KeySet};
 use crate::observe::Held;
 use crate::reference::Bond;
 use crate::store::{MemoryStore, Store};
 use cache::{Cache, Verdict};
 use issuer::Claims;
-use jwt::{Failed, Jwt, Rules};
+use jwt::{Failed, Jwt, Leave, Rules, Scratch};
+use turns::Turns;
 
 /// Authenticates the requests of one worker. It belongs to one configuration: a new one needs a new
 /// `Authenticator`, which starts with nothing remembered.
@@ -55,6 +62,8 @@ pub struct Authenticator {
     headers: Box<[Vec<(HeaderName, String)>]>,
     keep_claims: bool,
     cache: RefCell<Cache>,
+    scratch: RefCell<Scratch>,
+    turns: Rc<Turns>,
     clock: Clock,
 }
 
@@ -96,6 +105,7 @@ pub enum Judged {
 #[derive(Debug)]
 pub struct Pending {
     token: String,
+    client: Option<IpAddr>,
     waiting: Waiting,
 }
 
@@ -107,6 +117,8 @@ enum Waiting {
     Record,
     /// A token of ours that is good: for whether it was called back.
     Bond(Rc<Caller>, Bond),
+    /// A token of ours: for its turn to have its signature checked.
+    Turn(Duration),
 }
 
 /// What another issuer has to say.
@@ -118,6 +130,8 @@ enum Wait {
     Key { kid: Option<String>, algorithm: Algorithm, generation: u64, else_denied: Denied },
     /// For what the issuer says of the token.
     Answer,
+    /// For its turn to have its signature checked.
+    Turn(Duration),
 }
 
 /// How far a judgement gets without waiting.
@@ -194,8 +208,17 @@ impl Authenticator {
             headers: settings.identity_sets().into_iter().map(<[_]>::to_vec).collect(),
             keep_claims: settings.need_claims(),
             cache: RefCell::new(Cache::new()),
+            scratch: RefCell::default(),
+            turns: Rc::default(),
             clock,
         }
+    }
+
+    /// The same, with whatever of a worker's `previous` one outlives a configuration.
+    #[must_use]
+    pub fn after(self, previous: Option<&Self>) -> Self {
+        let Some(previous) = previous else { return self };
+        Self { turns: Rc::clone(&previous.turns), ..self }
     }
 
     /// Who sends such a request at `now`, seconds since 1970, as far as that can be told at once.
@@ -215,25 +238,36 @@ impl Authenticator {
         };
         match step {
             Ok(Step::Done(caller)) => Judged::Now(Ok(Authentication::Caller(caller))),
-            Ok(Step::Wait(waiting)) => Judged::Later(Pending { token: token.to_owned(), waiting }),
+            Ok(Step::Wait(waiting)) => {
+                let (token, client) = (token.to_owned(), asking.client);
+                Judged::Later(Pending { token, client, waiting })
+            }
             Err(denied) => Judged::Now(Err(denied)),
         }
     }
 
-    /// Waits for the issuer or the store, and then yields the verdict.
+    /// Waits for the issuer, the store or its turn, and then yields the verdict.
     ///
     /// # Errors
     /// As [`Authenticator::authenticate`]; [`Denied::IssuerUnavailable`] and [`Denied::StoreUnavailable`] where there is
-    /// nobody to ask.
+    /// nobody to ask, [`Denied::Crowded`] where too many wait.
     pub async fn settle(&self, pending: Pending) -> Result<Authentication, Denied> {
-        let Pending { token, waiting } = pending;
+        let Pending { token, client, waiting } = pending;
         let caller = match waiting {
-            Waiting::Issuer(issuer, wait) => self.settle_with_issuer(&token, issuer, wait).await?,
+            Waiting::Issuer(issuer, wait) => {
+                self.settle_with_issuer(&token, client, issuer, wait).await?
+            }
+            Waiting::Turn(cost) => {
+                self.turns.wait(cost, client).await?;
+                let (caller, bond) = self.judge_own_again(&token)?;
+                self.own.as_ref().ok_or(Denied::NoIssuer)?.check(&bond).await?;
+                caller
+            }
             Waiting::Record => {
                 let own = self.own.as_ref().ok_or(Denied::NoIssuer)?;
                 let now = self.clock.unix_seconds();
                 let (principal, bond) = own.judge(&token, now, &mut ()).await?;
-                self.remember(&token, principal, own.verdict(bond))?
+                self.remember_whole(&token, principal, own.verdict(bond))?
             }
             Waiting::Bond(caller, bond) => {
                 self.own.as_ref().ok_or(Denied::NoIssuer)?.check(&bond).await?;
@@ -246,20 +280,27 @@ impl Authenticator {
     async fn settle_with_issuer(
         &self,
         token: &str,
+        client: Option<IpAddr>,
         issuer: usize,
         mut wait: Wait,
     ) -> Result<Rc<Caller>, Denied> {
         let other = self.others.get(issuer).ok_or(Denied::IssuerUnavailable)?;
-        // first keys, then perhaps a newer one: more than that nobody waits for
+        // first keys, then perhaps a newer one, each with a turn: more than that nobody waits for
         for _ in 0..MAX_WAITS {
+            let mut leave = Leave::Asked(&self.turns);
             match (wait, &other.keys, &other.introspector) {
                 (Wait::Answer, _, Some(introspector)) => {
                     let answer =
                         introspector.ask(token).await.map_err(|_| Denied::IssuerUnavailable)?;
                     let members = answer.active.as_ref().ok_or(Denied::Inactive)?;
-                    let principal = other.rules.judge_answer(members, self.clock.unix_seconds())?;
+                    let (members, now) = (Object::of(members), self.clock.unix_seconds());
+                    let principal = other.rules.judge_answer(&members, now)?;
                     let verdict = other.verdict(issuer, 0, Some(answer.good_until));
-                    return self.remember(token, principal, verdict);
+                    return self.remember(token, principal, &members, verdict);
+                }
+                (Wait::Turn(cost), ..) => {
+                    self.turns.wait(cost, client).await?;
+                    leave = Leave::Given;
                 }
                 (Wait::Keys, OthersKeys::Fetched(keys), _) => keys.loaded().await,
                 (
@@ -275,7 +316,7 @@ impl Authenticator {
                 _ => return Err(Denied::IssuerUnavailable),
             }
             let now = self.clock.unix_seconds();
-            match self.judge_others(Jwt::read(token, &mut ())?, token, issuer, now)? {
+            match self.judge_again(token, issuer, now, leave)? {
                 OthersStep::Done(caller) => return Ok(caller),
                 OthersStep::Wait(next) => wait = next,
             }
@@ -283,7 +324,48 @@ impl Authenticator {
         Err(match wait {
             Wait::Key { else_denied, .. } => else_denied,
             Wait::Keys | Wait::Answer => Denied::IssuerUnavailable,
+            Wait::Turn(_) => Denied::Crowded,
         })
+    }
+
+    /// As [`Authenticator::judge_others`], of a token that waited: others may have brought the same one.
+    fn judge_again(
+        &self,
+        token: &str,
+        issuer: usize,
+        now: u64,
+        leave: Leave<'_>,
+    ) -> Result<OthersStep, Denied> {
+        if let Some((caller, _)) = self.judged_meanwhile(token, now) {
+            return Ok(OthersStep::Done(caller));
+        }
+        let mut scratch = self.scratch.borrow_mut();
+        let jwt = Jwt::read(token, &mut scratch, &mut ())?;
+        self.judge_others(&jwt, token, issuer, now, leave)
+    }
+
+    /// As [`OwnTokens::judge_jwt`], of a token that waited for its turn.
+    fn judge_own_again(&self, token: &str) -> Result<(Rc<Caller>, Bond), Denied> {
+        let now = self.clock.unix_seconds();
+        if let Some(judged) = self.judged_meanwhile(token, now) {
+            return Ok(judged);
+        }
+        let own = self.own.as_ref().ok_or(Denied::NoIssuer)?;
+        let mut scratch = self.scratch.borrow_mut();
+        let jwt = Jwt::read(token, &mut scratch, &mut ())?;
+        let judged = own.judge_jwt(&jwt, now, Leave::Given, &mut ());
+        let (principal, bond) = judged.map_err(|failed| failed.denied())?;
+        let caller = self.remember(token, principal, jwt.claims(), own.verdict(bond))?;
+        Ok((caller, bond))
+    }
+
+    /// What another request with the same token found out while this one waited, where no request is judged differently.
+    fn judged_meanwhile(&self, token: &str, now: u64) -> Option<(Rc<Caller>, Bond)> {
+        if self.conditional {
+            return None;
+        }
+        let stands = |_: &Caller, verdict: &Verdict| self.stands(verdict);
+        self.cache.borrow_mut().look(token.as_bytes(), now, stands)
     }
 
     /// Notes how many verdicts are remembered, and of what use that was.
@@ -300,18 +382,23 @@ impl Authenticator {
     /// called back since. Allocates nothing, unless the judge depends on the request.
     fn remembered(&self, token: &str, asking: &Asking<'_>, now: u64) -> Option<(Rc<Caller>, Bond)> {
         self.cache.borrow_mut().find(token.as_bytes(), now, |caller, verdict| {
-            let Some(issuer) = verdict.issuer else { return true };
-            let Some(other) = self.others.get(issuer) else { return false };
-            let stands = match (verdict.good_until, &other.keys) {
-                (Some(good_until), _) => self.clock.monotonic() < good_until,
-                (None, OthersKeys::Fetched(keys)) => keys.generation() == verdict.generation,
-                (None, OthersKeys::Fixed(_)) => true,
-                (None, OthersKeys::None) => false,
-            };
-            stands
+            self.stands(verdict)
                 && (!self.conditional
-                    || self.judge_of(token, &caller.principal, asking) == Some(issuer))
+                    || verdict.issuer.is_none()
+                    || self.judge_of(token, &caller.principal, asking) == verdict.issuer)
         })
+    }
+
+    /// Whether the judge of a token still knows what it knew.
+    fn stands(&self, verdict: &Verdict) -> bool {
+        let Some(issuer) = verdict.issuer else { return true };
+        let Some(other) = self.others.get(issuer) else { return false };
+        match (verdict.good_until, &other.keys) {
+            (Some(good_until), _) => self.clock.monotonic() < good_until,
+            (None, OthersKeys::Fetched(keys)) => keys.generation() == verdict.generation,
+            (None, OthersKeys::Fixed(_)) => true,
+            (None, OthersKeys::None) => false,
+        }
     }
 
     /// What was found good is good, unless it was called back: asked every time.
@@ -349,7 +436,7 @@ impl Authenticator {
         {
             return match own.judge_reference_now(token, now)? {
                 Some((principal, bond)) => {
-                    self.remember(token, principal, own.verdict(bond)).map(Step::Done)
+                    self.remember_whole(token, principal, own.verdict(bond)).map(Step::Done)
                 }
                 None => Ok(Step::Wait(Waiting::Record)),
             };
@@ -363,15 +450,21 @@ impl Authenticator {
                 return Ok(Step::Wait(Waiting::Issuer(issuer, Wait::Answer)));
             }
         }
-        let jwt = Jwt::read(token, &mut ())?;
+        let mut scratch = self.scratch.borrow_mut();
+        let jwt = Jwt::read(token, &mut scratch, &mut ())?;
+        let leave = Leave::Asked(&self.turns);
         match (self.issuer_of(&jwt, token, asking)?, &self.own) {
-            (Some(issuer), _) => match self.judge_others(jwt, token, issuer, now)? {
+            (Some(issuer), _) => match self.judge_others(&jwt, token, issuer, now, leave)? {
                 OthersStep::Done(caller) => Ok(Step::Done(caller)),
                 OthersStep::Wait(wait) => Ok(Step::Wait(Waiting::Issuer(issuer, wait))),
             },
             (None, Some(own)) => {
-                let (principal, bond) = own.judge_jwt(jwt, now, &mut ())?;
-                let caller = self.remember(token, principal, own.verdict(bond))?;
+                let (principal, bond) = match own.judge_jwt(&jwt, now, leave, &mut ()) {
+                    Ok(judged) => judged,
+                    Err(Failed::Turn(cost)) => return Ok(Step::Wait(Waiting::Turn(cost))),
+                    Err(failed) => return Err(failed.denied()),
+                };
+                let caller = self.remember(token, principal, jwt.claims(), own.verdict(bond))?;
                 self.unless_revoked(caller, bond)
             }
             (None, None) => Err(Denied::UnknownIssuer),
@@ -395,22 +488,23 @@ impl Authenticator {
     /// By the keys of its issuer, and by no others.
     fn judge_others(
         &self,
-        jwt: Jwt<'_>,
+        jwt: &Jwt<'_>,
         token: &str,
         number: usize,
         now: u64,
+        leave: Leave<'_>,
     ) -> Result<OthersStep, Denied> {
         let other = self.others.get(number).ok_or(Denied::UnknownIssuer)?;
         let (judged, generation) = match &other.keys {
-            OthersKeys::None => (other.rules.judge(jwt, &[], now, &mut ()), 0),
-            OthersKeys::Fixed(set) => (other.rules.judge(jwt, set.keys(), now, &mut ()), 0),
+            OthersKeys::None => (other.rules.judge(jwt, &[], now, leave, &mut ()), 0),
+            OthersKeys::Fixed(set) => (other.rules.judge(jwt, set.keys(), now, leave, &mut ()), 0),
             OthersKeys::Fetched(watch) => {
                 let keys = watch.now();
                 let Some(set) = &keys.set else {
                     let unavailable = Err(Denied::IssuerUnavailable);
                     return if keys.tried { unavailable } else { Ok(OthersStep::Wait(Wait::Keys)) };
                 };
-                match other.rules.judge(jwt, set.keys(), now, &mut ()) {
+                match other.rules.judge(jwt, set.keys(), now, leave, &mut ()) {
                     Err(Failed::Key(else_denied, kid, algorithm)) if watch.may_ask() => {
                         let generation = keys.generation;
                         let wait = Wait::Key { kid, algorithm, generation, else_denied };
@@ -420,35 +514,57 @@ impl Authenticator {
                 }
             }
         };
-        let principal = judged.map_err(|failed| failed.denied())?;
+        let principal = match judged {
+            Ok(principal) => principal,
+            Err(Failed::Turn(cost)) => return Ok(OthersStep::Wait(Wait::Turn(cost))),
+            Err(failed) => return Err(failed.denied()),
+        };
         let verdict = other.verdict(number, generation, None);
-        self.remember(token, principal, verdict).map(OthersStep::Done)
+        self.remember(token, principal, jwt.claims(), verdict).map(OthersStep::Done)
     }
 
+    /// Makes the caller of a token that was found good, and keeps it; of its claims what some policy asks for.
     fn remember(
         &self,
         token: &str,
-        principal: Principal,
+        mut principal: Principal,
+        claims: &Object<'_>,
         verdict: Verdict,
     ) -> Result<Rc<Caller>, Denied> {
-        let mut caller = self.caller(principal)?;
-        if !self.keep_claims {
-            caller.principal.claims = serde_json::Map::new(); // no policy asks for them, and they weigh most
+        let identity = self.identity(&principal, claims)?;
+        if self.keep_claims {
+            principal.claims = claims.to_map();
         }
-        let caller = Rc::new(caller);
+        let caller = Rc::new(Caller { principal, identity });
         self.cache.borrow_mut().insert(token.as_bytes(), &caller, verdict);
         Ok(caller)
     }
 
-    fn caller(&self, principal: Principal) -> Result<Caller, Denied> {
+    /// As [`Authenticator::remember`], of a principal that has its claims.
+    fn remember_whole(
+        &self,
+        token: &str,
+        mut principal: Principal,
+        verdict: Verdict,
+    ) -> Result<Rc<Caller>, Denied> {
+        let claims = std::mem::take(&mut principal.claims);
+        self.remember(token, principal, &Object::of(&claims), verdict)
+    }
+
+    /// The headers that tell an upstream of `principal`, for each set.
+    fn identity(
+        &self,
+        principal: &Principal,
+        claims: &Object<'_>,
+    ) -> Result<Box<[Spoken]>, Denied> {
         let mut identity = Vec::with_capacity(self.headers.len());
         for (set, headers) in self.headers.iter().enumerate() {
-            match identity::headers(&principal, headers) {
+            match identity::headers(principal, claims, headers) {
                 Err(denied) if set == 0 => return Err(denied),
                 headers => identity.push(headers), // a route's own set concerns that route alone
             }
         }
-        Ok(Caller { principal, identity: identity.into() })
+        Ok(identity.into())
     }
 
     /// As [`Authenticator::authenticate`] judges a JWT with the keys that are known, remembering nothing and asking no
@@ -463,7 +579,8 @@ impl Authenticator {
         observer: &mut impl Observer,
     ) -> Result<Caller, Denied> {
         let (method, headers) = (http::Method::GET, HeaderMap::new());
-        let asking = Asking { method: &method, host: None, path: "/", headers: &headers };
+        let asking =
+            Asking { method: &method, host: None, path: "/", headers: &headers, client: None };
         self.explain_of(token, &asking, now, observer)
     }
 
@@ -489,35 +606,33 @@ impl Authenticator {
         {
             return Err(Denied::IssuerUnavailable);
         }
-        let jwt = Jwt::read(token, observer)?;
+        let mut scratch = Scratch::default();
+        let jwt = Jwt::read(token, &mut scratch, observer)?;
+        let leave = Leave::Given;
         let judged = match (self.issuer_of(&jwt, token, asking)?, &self.own) {
             (Some(number), _) => {
                 let other = self.others.get(number).ok_or(Denied::UnknownIssuer)?;
                 match &other.keys {
-                    OthersKeys::None => other.rules.judge(jwt, &[], now, observer),
-                    OthersKeys::Fixed(set) => other.rules.judge(jwt, set.keys(), now, observer),
+                    OthersKeys::None => other.rules.judge(&jwt, &[], now, leave, observer),
+                    OthersKeys::Fixed(set) => {
+                        other.rules.judge(&jwt, set.keys(), now, leave, observer)
+                    }
                     OthersKeys::Fetched(watch) => {
                         let set = watch.now().set.ok_or(Denied::IssuerUnavailable)?;
-                        other.rules.judge(jwt, set.keys(), now, observer)
+                        other.rules.judge(&jwt, set.keys(), now, leave, observer)
                     }
                 }
             }
             (None, Some(own)) => {
-                return self.explained(own.judge_jwt(jwt, now, observer)?.0, observer);
+                own.judge_jwt(&jwt, now, leave, observer).map(|(principal, _)| principal)
             }
             (None, None) => return Err(Denied::UnknownIssuer),
         };
-        self.explained(judged.map_err(|failed| failed.denied())?, observer)
-    }
-
-    fn explained(
-        &self,
-        principal: Principal,
-        observer: &mut impl Observer,
-    ) -> Result<Caller, Denied> {
-        let caller = self.caller(principal)?;
+        let mut principal = judged.map_err(|failed| failed.denied())?;
+        let identity = self.identity(&principal, jwt.claims())?;
         observer.passed(Check::Identity);
-        Ok(caller)
+        principal.claims = jwt.claims().to_map();
+        Ok(Caller { principal, identity })
     }
 }
 
@@ -543,8 +658,8 @@ impl Other {
     }
 }
 
-/// Keys that are loaded, and then a key that is new.
-const MAX_WAITS: usize = 2;
+/// Keys that are loaded, and then a key that is new, and each time the turn to check with it.
+const MAX_WAITS: usize = 4;
 
 /// Longest token that is looked at, bytes. Ten times what an issuer makes with many groups.
 pub const MAX_TOKEN: usize = 16 * 1024;

@@ -12,10 +12,10 @@ use serde_json::Value;
 
 use super::cache::Verdict;
 use super::denied::{Check, Denied};
-use super::jwt::{Jwt, Observer, Rules};
+use super::jwt::{Failed, Jwt, Leave, Observer, Rules, Scratch};
 use crate::config::Settings;
 use crate::identity::Principal;
-use crate::json;
+use crate::json::{self, Object};
 use crate::keys::KeyRing;
 use crate::reference::{self, Bond, Kept, PREFIX};
 use crate::store::{Digest, Store};
@@ -70,7 +70,7 @@ impl OwnTokens {
         if is_ours(token) {
             return self.judge_reference(token, |_| now, observer).await;
         }
-        let (principal, bond) = self.judge_jwt(Jwt::read(token, observer)?, now, observer)?;
+        let (principal, bond) = self.judge_whole(token, now, observer)?;
         self.check(&bond).await?;
         observer.passed(Check::Revocation);
         Ok((principal, bond))
@@ -96,15 +96,30 @@ impl OwnTokens {
         }
     }
 
-    /// Whom a JWT of ours speaks for at `now`, by our keys alone, and how it may be called back: that is not asked here.
-    pub(super) fn judge_jwt(
+    /// As [`OwnTokens::judge_jwt`], and with all that the token says.
+    fn judge_whole(
         &self,
-        jwt: Jwt<'_>,
+        token: &str,
         now: u64,
         observer: &mut impl Observer,
     ) -> Result<(Principal, Bond), Denied> {
-        let judged = self.rules.judge(jwt, self.keys.verifying(), now, observer);
-        let principal = judged.map_err(|failed| failed.denied())?;
+        let mut scratch = Scratch::default();
+        let jwt = Jwt::read(token, &mut scratch, observer)?;
+        let judged = self.judge_jwt(&jwt, now, Leave::Given, observer);
+        let (mut principal, bond) = judged.map_err(|failed| failed.denied())?;
+        principal.claims = jwt.claims().to_map();
+        Ok((principal, bond))
+    }
+
+    /// Whom a JWT of ours speaks for at `now`, by our keys alone, and how it may be called back: that is not asked here.
+    pub(super) fn judge_jwt(
+        &self,
+        jwt: &Jwt<'_>,
+        now: u64,
+        leave: Leave<'_>,
+        observer: &mut impl Observer,
+    ) -> Result<(Principal, Bond), Failed> {
+        let principal = self.rules.judge(jwt, self.keys.verifying(), now, leave, observer)?;
         let bond = bond_of(&principal);
         Ok((principal, bond))
     }
@@ -144,7 +159,8 @@ impl OwnTokens {
         let kept: Kept = serde_json::from_slice(&record).map_err(|_| Denied::UnknownReference)?;
         let now = now(&kept);
         let claims = kept.into_claims(self.rules.issuer(), &digest);
-        let principal = self.rules.judge_claims(claims, now, observer)?;
+        let mut principal = self.rules.judge_claims(&Object::of(&claims), now, observer)?;
+        principal.claims = claims;
         Ok((principal, Bond::While(digest)))
     }
 

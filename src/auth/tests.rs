@@ -65,9 +65,10 @@ fn authenticate(
     now: u64,
 ) -> Result<Authentication, Denied> {
     let method = http::Method::POST;
-    match authenticator
-        .authenticate(&Asking { method: &method, host: None, path: "/", headers }, now)
-    {
+    match authenticator.authenticate(
+        &Asking { method: &method, host: None, path: "/", headers, client: None },
+        now,
+    ) {
         Judged::Now(judged) => judged,
         Judged::Later(pending) => panic!("waits: {pending:?}"),
     }

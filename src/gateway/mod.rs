@@ -102,7 +102,8 @@ impl Gateway {
                 Arc::clone(store),
                 &generation.issuers,
                 clock.clone(),
-            ),
+            )
+            .after(previous.map(|previous| &previous.authenticator)),
             issued: OwnTokens::of_every_audience(settings, Arc::clone(store)),
             resource_metadata: resource_metadata(settings),
             upstreams: Upstreams::new(
@@ -326,7 +327,8 @@ impl Gateway {
             trace.route = trace.is_sampled().then(|| pattern.path.to_string().into());
         }
         let now = self.clock.unix_seconds();
-        let authentication = match self.authenticator.authenticate(&Asking::from(&request), now) {
+        let asking = Asking { client: record.client_address, ..Asking::from(&request) };
+        let authentication = match self.authenticator.authenticate(&asking, now) {
             Judged::Now(authentication) => authentication,
             // rare, so its state is not kept in every request's
             Judged::Later(pending) => Box::pin(self.authenticator.settle(pending)).await,

@@ -1,10 +1,11 @@
 //! One key at a time: from a file or a setting to something that signs or verifies.
 //!
-//! Verifying goes through [`jsonwebtoken::DecodingKey`]. Signing holds the parsed key pair of aws-lc
-//! instead of jsonwebtoken's `EncodingKey`, which parses and checks the private key again for every
-//! token.
+//! Both halves are held as aws-lc has parsed them: jsonwebtoken's `EncodingKey` and `DecodingKey` are parsed and checked
+//! again for every token.
 
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::error::{KeyRejected, Unspecified};
@@ -18,6 +19,7 @@ use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde::Serialize;
 
 use super::pem::{self, PrivateKind, Section};
+use super::verifier::{self, Verifier};
 use crate::secret::Secret;
 
 /// A key that signs.
@@ -32,6 +34,7 @@ pub struct VerifyingKey {
     algorithm: Algorithm,
     key_id: Option<String>,
     bits: u32,
+    verifier: Arc<Verifier>,
     decoding: DecodingKey,
     /// The members of its JWK that RFC 7638 §3.2 requires, in JSON; none for a secret.
     members: Option<Box<str>>,
@@ -192,6 +195,14 @@ impl SigningKey {
         URL_SAFE_NO_PAD.encode_string(signed, &mut token);
         Ok(token)
     }
+
+    /// The bare signature of `message`.
+    ///
+    /// # Errors
+    /// [`KeyError::Refused`] if aws-lc fails.
+    pub(crate) fn sign_bytes(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(self.pair.sign(message)?)
+    }
 }
 
 impl VerifyingKey {
@@ -209,7 +220,8 @@ impl VerifyingKey {
         }
         let bits = judge_secret(algorithm, secret.expose())?;
         let decoding = DecodingKey::from_secret(secret.expose());
-        Ok(Self { algorithm, key_id, bits, decoding, members: None })
+        let verifier = Arc::new(Verifier::shared(hmac_algorithm(algorithm), secret.expose()));
+        Ok(Self { algorithm, key_id, bits, verifier, decoding, members: None })
     }
 
     /// A public key (SPKI PEM), or the public half of a private one; without `key_id` its thumbprint is its `kid`.
@@ -272,11 +284,23 @@ impl VerifyingKey {
         Self::checked_point(algorithm, point, Some(String::new())).map(|key| key.named(key_id))
     }
 
-    /// Whether `signature`, in base64url, is this key's over exactly `message`: the bare check beneath every judgement of a token.
+    /// Whether `signature` is this key's over exactly `message`: the bare check beneath every judgement of a token.
     #[must_use]
-    pub fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        jsonwebtoken::crypto::verify(signature, message, &self.decoding, self.algorithm)
-            .unwrap_or(false)
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.verifier.verifies(message, signature)
+    }
+
+    /// As [`VerifyingKey::verifies`], of a signature in canonical base64url without padding.
+    #[must_use]
+    pub fn has_signed(&self, message: &[u8], signature: &str) -> bool {
+        let signature = URL_SAFE_NO_PAD.decode(signature);
+        signature.is_ok_and(|signature| self.verifies(message, &signature))
+    }
+
+    /// About what [`VerifyingKey::verifies`] takes of an ordinary core.
+    #[must_use]
+    pub const fn cost(&self) -> Duration {
+        verifier::cost(self.algorithm, self.bits)
     }
 
     /// The same key under another `kid`, or none.
@@ -303,7 +327,8 @@ impl VerifyingKey {
         self.bits
     }
 
-    /// The key as jsonwebtoken takes it. It does not know its algorithm: use it with [`VerifyingKey::algorithm`] alone.
+    /// The key as jsonwebtoken takes it, for comparison. It does not know its algorithm: use it with
+    /// [`VerifyingKey::algorithm`] alone.
     #[must_use]
     pub const fn decoding(&self) -> &DecodingKey {
         &self.decoding
@@ -337,7 +362,7 @@ impl VerifyingKey {
         }
         let (e, n) = (URL_SAFE_NO_PAD.encode(exponent), URL_SAFE_NO_PAD.encode(modulus));
         let members = format!(r#"{{"e":"{e}","kty":"RSA","n":"{n}"}}"#);
-        Ok(Self::public(algorithm, key_id, bits, DecodingKey::from_rsa_der(der), members))
+        Self::public(algorithm, key_id, bits, (der, DecodingKey::from_rsa_der(der)), members)
     }
 
     /// From an uncompressed point of the algorithm's curve, or an Ed25519 public key.
@@ -354,25 +379,26 @@ impl VerifyingKey {
         if algorithm == Algorithm::EdDSA {
             let x = URL_SAFE_NO_PAD.encode(point);
             let members = format!(r#"{{"crv":"{curve}","kty":"OKP","x":"{x}"}}"#);
-            let decoding = DecodingKey::from_ed_der(point);
-            return Ok(Self::public(algorithm, key_id, bits, decoding, members));
+            let key = (point, DecodingKey::from_ed_der(point));
+            return Self::public(algorithm, key_id, bits, key, members);
         }
         let Some((UNCOMPRESSED, numbers)) = point.split_first() else { Err(Unspecified)? };
         let (x, y) = numbers.split_at(numbers.len() / 2);
         let (x, y) = (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y));
         let members = format!(r#"{{"crv":"{curve}","kty":"EC","x":"{x}","y":"{y}"}}"#);
-        Ok(Self::public(algorithm, key_id, bits, DecodingKey::from_ec_der(point), members))
+        Self::public(algorithm, key_id, bits, (point, DecodingKey::from_ec_der(point)), members)
     }
 
     fn public(
         algorithm: Algorithm,
         key_id: Option<String>,
         bits: u32,
-        decoding: DecodingKey,
+        (key, decoding): (&[u8], DecodingKey),
         members: String,
-    ) -> Self {
+    ) -> Result<Self, KeyError> {
+        let verifier = Arc::new(Verifier::public(algorithm, key).map_err(KeyError::Damaged)?);
         let key_id = Some(key_id.unwrap_or_else(|| thumbprint(&members)));
-        Self { algorithm, key_id, bits, decoding, members: Some(members.into()) }
+        Ok(Self { algorithm, key_id, bits, verifier, decoding, members: Some(members.into()) })
     }
 
     /// Whether it is a secret: whoever verifies with it can sign.
@@ -438,13 +464,6 @@ impl VerifyingKey {
         // aws-lc checks that the point is on its curve
         ParsedPublicKey::new(point_scheme(algorithm), point).map_err(KeyError::Damaged)?;
         Self::of_point(algorithm, point, key_id)
-    }
-
-    /// Whether `signature` is this key's over `message`.
-    #[must_use]
-    pub fn has_signed(&self, message: &[u8], signature: &str) -> bool {
-        jsonwebtoken::crypto::verify(signature, message, &self.decoding, self.algorithm)
-            .unwrap_or(false)
     }
 }
 

@@ -8,6 +8,7 @@ mod material;
 mod pem;
 mod published;
 mod set;
+mod verifier;
 
 pub use generate::{Generated, generate};
 pub use jsonwebtoken::Algorithm;

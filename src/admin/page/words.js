@@ -41,6 +41,7 @@ const REASONS = {
   bound_token: "the token is bound to a key that was not proven",
   inactive: "its issuer says the token is not active",
   no_judge: "nobody is asked about such tokens",
+  verification_busy: "too many tokens wait to be checked",
   issuer_unavailable: "the issuer cannot be asked",
   malformed_reference: "malformed reference token",
   unknown_token: "unknown or expired reference token",

@@ -1,11 +1,15 @@
 //! JSON objects as two readers must read them alike: every member once, at every depth, nothing after the
-//! end, and bounded before anything is built of it.
+//! end, and bounded before anything is built of it. `borrowed` reads the same without copying.
+
+mod borrowed;
 
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+
+pub(crate) use borrowed::{Json, Object};
 
 /// The JSON object in `bytes`; `None` if it is none, names a member twice, is deeper than
 /// [`MAX_DEPTH`], or has more than [`MAX_MEMBERS`] members and elements.
