@@ -155,7 +155,7 @@ fn is_absolute_uri(text: &str) -> bool {
 fn says_twice(pairs: &[(String, String)], repeatable: Option<&str>) -> bool {
     let mut names = pairs.iter().map(|(name, _)| name.as_str()).enumerate();
     if pairs.len() <= FEW {
-        let mut before = |at: usize, name| pairs[..at].iter().any(|(other, _)| other == name);
+        let before = |at: usize, name| pairs[..at].iter().any(|(other, _)| other == name);
         return names.any(|(at, name)| before(at, name) && Some(name) != repeatable);
     }
     let mut seen = HashSet::with_capacity(pairs.len());
