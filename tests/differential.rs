@@ -22,6 +22,11 @@ fn a_clients_requests_are_read_as_hyper_reads_them_or_more_strictly() {
     replay("request_head", comparisons::request_head::compare);
 }
 
+#[test]
+fn a_token_is_read_as_jsonwebtoken_reads_it_or_more_strictly() {
+    replay("token_decode", tollgate::auth::differential::token_decode);
+}
+
 fn replay(target: &str, compare: fn(&[u8])) {
     let seeds = seeds(target);
     let words = words();

@@ -1,5 +1,6 @@
 //! Every way a request ends early, and its answer: step 8 of the walk.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -197,7 +198,15 @@ impl Refusal {
             | Self::ForwardAuth(_)
             | Self::Internal => {}
         }
-        problem(self.status(), self.code(), &self.to_string(), request_id, headers)
+        problem(self.status(), self.code(), &self.detail(), request_id, headers)
+    }
+
+    /// As it is displayed; without a copy where that is a constant.
+    fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::Denied(denied) | Self::Forbidden { denied, .. } => denied.description().into(),
+            other => other.to_string().into(),
+        }
     }
 }
 
