@@ -8,9 +8,9 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Version};
+use http::{HeaderValue, Method, Version};
 use tollgate::config::{Settings, Sources, load};
-use tollgate::message::{Body, Peer, Request, Target};
+use tollgate::message::{Body, Fields, Peer, Request, Target};
 use tollgate::route::Routes;
 
 const TURNS: u32 = 200_000;
@@ -66,7 +66,7 @@ fn request(path: &str) -> Request {
         method: Method::GET,
         target: Target::parse(&Bytes::copy_from_slice(path.as_bytes()), false).unwrap().0,
         version: Version::HTTP_11,
-        headers: HeaderMap::new(),
+        headers: Fields::new(),
         host: Some(host),
         upgrade: None,
         expects_continue: false,

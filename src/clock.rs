@@ -2,6 +2,9 @@
 //!
 //! Only this file asks the operating system, so a test can move the wall clock without sleeping.
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -43,10 +46,12 @@ impl Clock {
     }
 
     /// Wall time since 1970-01-01T00:00:00Z; zero for a clock set before that.
-    #[allow(clippy::disallowed_methods)] // the one place
     #[must_use]
     pub fn unix(&self) -> Duration {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.moved(system_unix())
+    }
+
+    fn moved(&self, now: Duration) -> Duration {
         let Some(offset) = &self.offset else { return now };
         match offset.load(Ordering::Relaxed) {
             ahead @ 0.. => now.saturating_add(Duration::from_secs(ahead.unsigned_abs())),
@@ -61,10 +66,38 @@ impl Clock {
     }
 
     /// Monotonic time, for waits and for measuring.
-    #[allow(clippy::disallowed_methods)] // the one place
     #[must_use]
     pub fn monotonic(&self) -> Instant {
-        let now = Instant::now();
+        self.skipped(system_monotonic())
+    }
+
+    /// Monotonic time as of the beginning of this poll of [`looking`]: good enough for deadlines, and for how long
+    /// something took that was waited for. Elsewhere it is [`Clock::monotonic`].
+    #[must_use]
+    pub fn recent(&self) -> Instant {
+        self.skipped(LOOKED.get().unwrap_or_else(system_monotonic))
+    }
+
+    /// [`Clock::unix`] as of then. The system is asked a few times a second; in between, wall time goes on as monotonic
+    /// time does.
+    #[must_use]
+    pub fn recent_unix(&self) -> Duration {
+        let Some(now) = LOOKED.get() else { return self.unix() };
+        let (at, wall) = match WALL.get() {
+            Some(known) if now.saturating_duration_since(known.0) < WALL_STANDS => known,
+            _ => (now, system_unix()),
+        };
+        WALL.set(Some((at, wall)));
+        self.moved(wall + now.saturating_duration_since(at))
+    }
+
+    /// [`Clock::unix_seconds`] as of then.
+    #[must_use]
+    pub fn recent_unix_seconds(&self) -> u64 {
+        self.recent_unix().as_secs()
+    }
+
+    fn skipped(&self, now: Instant) -> Instant {
         match &self.skipped {
             None => now,
             Some(skipped) => now + Duration::from_millis(skipped.load(Ordering::Relaxed)),
@@ -72,9 +105,82 @@ impl Clock {
     }
 }
 
+/// Runs `future`; each of its polls looks at the clock once, for all that asks for the recent time.
+pub async fn looking<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let _poll = Poll::begin();
+        future.as_mut().poll(cx)
+    })
+    .await
+}
+
+/// A poll under way. Its end takes back what it saw, also when it panics.
+struct Poll;
+
+impl Poll {
+    fn begin() -> Self {
+        LOOKED.set(Some(system_monotonic()));
+        Self
+    }
+}
+
+impl Drop for Poll {
+    fn drop(&mut self) {
+        LOOKED.set(None);
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // the one place
+fn system_monotonic() -> Instant {
+    Instant::now()
+}
+
+#[allow(clippy::disallowed_methods)] // the one place
+fn system_unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+thread_local! {
+    /// When the poll that is under way began.
+    static LOOKED: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Wall time when it was last asked for, and when that was.
+    static WALL: Cell<Option<(Instant, Duration)>> = const { Cell::new(None) };
+}
+
+/// How long wall time is not asked for again.
+const WALL_STANDS: Duration = Duration::from_millis(50);
+
 #[cfg(test)]
 mod tests {
-    use super::Clock;
+    use std::time::Duration;
+
+    use super::{Clock, looking};
+
+    #[test]
+    fn the_recent_time_stands_still_within_a_poll_and_is_the_time_outside_of_one() {
+        let clock = Clock::system();
+        let first = clock.recent();
+        while clock.recent() == first {}
+        let seen = futures_util::FutureExt::now_or_never(looking(async {
+            let (first, wall) = (clock.recent(), clock.recent_unix());
+            while clock.monotonic() == first {}
+            (clock.recent() == first, clock.recent_unix() == wall, clock.unix() >= wall)
+        }));
+        assert_eq!(seen, Some((true, true, true)));
+    }
+
+    #[test]
+    fn an_adjustable_clock_moves_the_recent_time_within_a_poll_too() {
+        let clock = Clock::adjustable();
+        let moved = futures_util::FutureExt::now_or_never(looking(async {
+            let (time, wall) = (clock.recent(), clock.recent_unix_seconds());
+            clock.skip(Duration::from_secs(5));
+            clock.advance(3_600);
+            (clock.recent() - time, clock.recent_unix_seconds() - wall)
+        }));
+        assert_eq!(moved, Some((Duration::from_secs(5), 3_600)));
+    }
 
     #[test]
     fn an_adjustable_clock_moves_with_all_its_clones() {

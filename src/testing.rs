@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 use serde_json::Map;
 
 use crate::config::{
@@ -15,7 +15,7 @@ use crate::config::{
 };
 use crate::identity::Scopes;
 use crate::keys::{Algorithm, KeyRing, SigningKey};
-use crate::message::{Body, Peer, Request, Target};
+use crate::message::{Body, Fields, Peer, Request, Target};
 use crate::secret::Secret;
 
 pub(crate) const ISSUER: &str = "https://gateway.example.com";
@@ -141,7 +141,7 @@ pub(crate) fn sha256(secret: &str) -> ClientSecret {
 pub(crate) fn request(method: &str, target: &str, fields: &[(&str, &str)]) -> Request {
     let raw = Bytes::copy_from_slice(target.as_bytes());
     let (target, _) = Target::parse(&raw, method == "OPTIONS").unwrap();
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     for (name, value) in fields {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
         headers.append(name, HeaderValue::from_str(value).unwrap());

@@ -17,7 +17,7 @@ pub struct Permitted(Passage);
 #[derive(Debug)]
 pub struct Passage {
     /// The very request that was judged.
-    pub request: Request,
+    pub request: Box<Request>,
     /// Whom its token speaks for, if it bore a valid one.
     pub caller: Option<Rc<Caller>>,
     /// Whether it must stay the method that it is: no token was needed, or the method decided which policy it met.
@@ -88,7 +88,7 @@ impl Passage {
 /// # Errors
 /// Why the caller of a guarded request is not let through.
 pub fn authorize(
-    request: Request,
+    request: Box<Request>,
     demand: Demand<'_>,
     authentication: Result<Authentication, Denied>,
     passed: &mut dyn FnMut(Requirement),

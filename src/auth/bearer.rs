@@ -1,10 +1,11 @@
 //! Takes one credential out of the `Authorization` fields (RFC 6750 §2.1, RFC 9110 §11.4). Does not judge
 //! it, and looks nowhere else: not into the query, not into a body, not into a cookie.
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::denied::Denied;
+
+use crate::message::Fields;
 
 /// What a request brought to prove who it comes from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -22,8 +23,8 @@ pub enum Credential<'a> {
 /// # Errors
 /// [`Denied::Repeated`] if there are two fields, [`Denied::Unreadable`] if the one is empty, has no scheme,
 /// or says Bearer and then something else than one token.
-pub fn credential(headers: &HeaderMap) -> Result<Credential<'_>, Denied> {
-    let mut fields = headers.get_all(AUTHORIZATION).iter();
+pub fn credential(headers: &Fields) -> Result<Credential<'_>, Denied> {
+    let mut fields = headers.get_all(AUTHORIZATION);
     let Some(field) = fields.next() else { return Ok(Credential::None) };
     if fields.next().is_some() {
         return Err(Denied::Repeated);
@@ -62,13 +63,14 @@ fn is_b64token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+    use http::header::{AUTHORIZATION, HeaderValue};
 
     use super::{Credential, credential};
     use crate::auth::denied::Denied;
+    use crate::message::Fields;
 
-    fn headers(values: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn headers(values: &[&str]) -> Fields {
+        let mut headers = Fields::new();
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
@@ -146,9 +148,12 @@ mod tests {
 
     #[test]
     fn j49_a_token_anywhere_else_is_not_seen() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for name in ["cookie", "proxy-authorization", "x-authorization", "authorization_"] {
-            headers.insert(name, HeaderValue::from_static("Bearer a.b.c"));
+            headers.insert(
+                http::HeaderName::from_static(name),
+                HeaderValue::from_static("Bearer a.b.c"),
+            );
         }
         assert_eq!(credential(&headers), Ok(Credential::None));
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::Caller;
@@ -149,12 +150,26 @@ impl Entry {
     }
 }
 
-/// About what an entry holds, bytes: the token, what was read of it, the headers made of that, and the claims where
-/// some policy needs them.
+/// What an entry holds, bytes: the token, what was read of it, the headers made of that, and the claims where some policy
+/// needs them. Each text is its own piece of memory, and costs [`PIECE`] besides.
 fn weight(token: &[u8], caller: &Caller) -> usize {
-    let claims: usize =
-        caller.principal.claims.iter().map(|(name, value)| member(name, value)).sum();
-    512 * caller.identity.len().max(1) + 2 * token.len() + claims
+    let principal = &caller.principal;
+    let optional = [&principal.subject, &principal.client_id, &principal.token_id];
+    let texts = [&principal.issuer, &principal.issuer_name].into_iter();
+    let texts = texts.chain(optional.into_iter().flatten()).map(|text| PIECE + text.len());
+    let scopes = principal.scopes.iter().map(|name| size_of::<Box<str>>() + PIECE + name.len());
+    let identity = caller.identity.iter().map(|set| {
+        let headers = set.as_deref().unwrap_or_default();
+        let values = headers.iter().map(|(_, value)| HEADER + PIECE + value.len());
+        size_of_val(set) + PIECE + values.sum::<usize>()
+    });
+    let claims = principal.claims.iter().map(|(name, value)| member(name, value));
+    FIXED
+        + token.len()
+        + texts.sum::<usize>()
+        + scopes.sum::<usize>()
+        + identity.sum::<usize>()
+        + claims.sum::<usize>()
 }
 
 fn member(name: &str, value: &Value) -> usize {
@@ -170,6 +185,12 @@ fn size(value: &Value) -> usize {
     }
 }
 
+/// What every entry costs: its place in a table that is up to half empty, and the caller, with the counts of its [`Rc`].
+const FIXED: usize =
+    2 * (size_of::<Box<[u8]>>() + size_of::<Entry>()) + size_of::<Caller>() + 4 * PIECE;
+/// What the allocator adds to a piece of memory, and what it loses by rounding up.
+const PIECE: usize = 24;
+const HEADER: usize = size_of::<(HeaderName, HeaderValue)>();
 /// For each worker, over both generations. More tokens than this in use at once are verified again now and then.
 const MAX_ENTRIES: usize = 32 * 1024;
 /// For each worker, over both generations.
@@ -265,6 +286,21 @@ mod tests {
         heavy.claims.insert("groups".to_owned(), vec!["a group"; 1_000].into());
         let heavy = Caller::of(heavy);
         assert!(weight(b"token", &heavy) > weight(b"token", &light) + 1_000 * "a group".len());
+    }
+
+    #[test]
+    fn every_header_and_every_text_is_weighed() {
+        let light = Caller::of(caller(None, 10).principal.clone());
+        let mut heavy = light.clone();
+        heavy.principal.subject = Some("s".repeat(1_000));
+        heavy.principal.scopes.add(&"w".repeat(1_000));
+        let header = (
+            http::HeaderName::from_static("x-a"),
+            http::HeaderValue::from_str(&"v".repeat(1_000)).unwrap(),
+        );
+        heavy.identity = Box::new([Ok(vec![header.clone()]), Ok(vec![header])]);
+        assert!(weight(b"token", &heavy) > weight(b"token", &light) + 4_000);
+        assert!(weight(&[0; 1_000], &light) >= weight(b"", &light) + 1_000);
     }
 
     #[test]

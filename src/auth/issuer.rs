@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 
 use crate::condition::{Condition, Names};
 use crate::config::Issuer;
 use crate::json::{Json, Object};
-use crate::message::{Request, host_part};
+use crate::message::{Fields, Request, host_part};
 
 /// What of a request can choose a judge.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +23,7 @@ pub struct Asking<'a> {
     /// Without the query.
     pub path: &'a str,
     /// All of them.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Fields,
     /// Where it comes from; those from one address wait for each other and not for the rest.
     pub client: Option<IpAddr>,
 }
@@ -158,7 +158,7 @@ fn names(token: &str, asking: &Asking<'_>) -> Names {
     request.texts(
         "headers",
         others.map(|name| {
-            let values: Vec<String> = asking.headers.get_all(name).iter().map(text).collect();
+            let values: Vec<String> = asking.headers.get_all(name).map(text).collect();
             (name.as_str().to_owned(), values.join(", "))
         }),
     );

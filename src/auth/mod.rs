@@ -26,7 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 pub use authorize::{Demand, Passage, Permitted, authorize};
 pub use bearer::{Credential, credential};
@@ -42,6 +42,7 @@ use crate::identity::Principal;
 use crate::issuers::{Introspector, Issuers, KeyWatch};
 use crate::json::Object;
 use crate::keys::{Algorithm, KeySet};
+use crate::message::Fields;
 use crate::observe::Held;
 use crate::reference::Bond;
 use crate::store::{MemoryStore, Store};
@@ -578,7 +579,7 @@ impl Authenticator {
         now: u64,
         observer: &mut impl Observer,
     ) -> Result<Caller, Denied> {
-        let (method, headers) = (http::Method::GET, HeaderMap::new());
+        let (method, headers) = (http::Method::GET, Fields::new());
         let asking =
             Asking { method: &method, host: None, path: "/", headers: &headers, client: None };
         self.explain_of(token, &asking, now, observer)

@@ -259,7 +259,7 @@ pub fn request_names(condition: &Condition, request: &Request) -> Names {
 /// Each field once, its lines joined as RFC 9110 §5.3 has it, so that none of them is overlooked.
 fn headers(request: &Request) -> impl Iterator<Item = (String, String)> {
     request.headers.keys().map(|name| {
-        let lines = request.headers.get_all(name).iter();
+        let lines = request.headers.get_all(name);
         let lines: Vec<Cow<'_, str>> =
             lines.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         (name.as_str().to_owned(), lines.join(", "))

@@ -3,7 +3,7 @@
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
-use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderValue};
 use jsonwebtoken::{DecodingKey, Validation};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Asking, Authentication, Authenticator, Check, Claim, Denied, Judged};
 use crate::config::Settings;
 use crate::keys::{Algorithm, KeyRing, SigningKey, VerifyingKey, generate};
+use crate::message::Fields;
 use crate::secret::Secret;
 use crate::testing::{AUDIENCE, CLIENT, ISSUER, KEY, client, settings, settings_with};
 
@@ -61,7 +62,7 @@ fn token_with_header(header: &Value) -> String {
 /// The verdict on a request with these headers, which waits for nobody.
 fn authenticate(
     authenticator: &Authenticator,
-    headers: &HeaderMap,
+    headers: &Fields,
     now: u64,
 ) -> Result<Authentication, Denied> {
     let method = http::Method::POST;
@@ -713,7 +714,7 @@ fn j43_non_canonical_base64url_is_refused() {
 
 #[test]
 fn j45_json_serialisation_is_no_bearer_token() {
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     let json = json!({"payload": "e30", "protected": "e30", "signature": "AA"}).to_string();
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {json}")).unwrap());
     let result = authenticate(&Authenticator::new(&settings()), &headers, NOW);
@@ -761,7 +762,7 @@ fn a_stranger_does_not_learn_which_clients_exist() {
 #[test]
 fn a_verdict_is_remembered_and_its_end_is_not_forgotten() {
     let authenticator = Authenticator::new(&settings());
-    let mut headers = HeaderMap::new();
+    let mut headers = Fields::new();
     let bearer = format!("Bearer {}", token(&claims()));
     headers.insert(AUTHORIZATION, HeaderValue::from_str(&bearer).unwrap());
     let caller = |now| match authenticate(&authenticator, &headers, now) {

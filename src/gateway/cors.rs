@@ -6,13 +6,14 @@
 
 use std::rc::Rc;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
+
 use http::{Method, StatusCode};
 
 use crate::auth::is_preflight;
 use crate::config::{Cors, Settings};
 use crate::message::headers::{has_token, text_value};
-use crate::message::{Body, Request, Response};
+use crate::message::{Body, Fields, Request, Response};
 use crate::route::{Routes, Rule};
 
 /// What a configuration says of other origins.
@@ -105,7 +106,7 @@ impl Crossing {
 
     /// The answer to a preflight. One from elsewhere gets nothing to go on.
     pub(super) fn preflight(&self) -> Response {
-        let mut headers = HeaderMap::with_capacity(8);
+        let mut headers = Fields::with_capacity(8);
         headers.insert(header::VARY, PREFLIGHT_VARIES);
         if self.allow(&mut headers) {
             let Spoken { methods, headers: names, max_age, .. } = &*self.rule;
@@ -117,7 +118,7 @@ impl Crossing {
     }
 
     /// Says in an answer who may read it, in the place of what the upstream says.
-    pub(super) fn mark(&self, headers: &mut HeaderMap) {
+    pub(super) fn mark(&self, headers: &mut Fields) {
         for name in ANSWER_FIELDS {
             headers.remove(name);
         }
@@ -133,7 +134,7 @@ impl Crossing {
     }
 
     /// Names the origin, if it is listed.
-    fn allow(&self, headers: &mut HeaderMap) -> bool {
+    fn allow(&self, headers: &mut Fields) -> bool {
         let Some(origin) = &self.origin else { return false };
         let named = if self.rule.any { ANY } else { origin.clone() };
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, named);
@@ -172,7 +173,7 @@ fn wanted(request: &Request) -> Option<Method> {
 }
 
 /// The value of a field that is there once.
-fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+fn one<'a>(headers: &'a Fields, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut values = headers.get_all(name).into_iter();
     values.next().filter(|_| values.next().is_none())
 }

@@ -87,7 +87,7 @@ impl Gateway {
             said.why = "the forward-auth endpoint judges what another proxy asks about".to_owned();
             return said;
         }
-        let mut request = request;
+        let mut request = Box::new(request);
         let crossing = self.crossing(&mut request).filter(|crossing| crossing.is_preflight);
         if let Some(crossing) = crossing {
             let answer = crossing.preflight();

@@ -7,7 +7,7 @@
 //! forwards it cannot be taken out here, and is refused.
 
 use bytes::BytesMut;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
 use crate::auth::Permitted;
@@ -15,7 +15,7 @@ use crate::config::Settings;
 use crate::http1::parse_request;
 use crate::limit::Quota;
 use crate::message::headers::is_method_override;
-use crate::message::{Body, Request, Response};
+use crate::message::{Body, Fields, Request, Response};
 
 /// The endpoint that other proxies ask.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl ForwardAuth {
     }
 
     /// The request that is asked about, without its body.
-    pub(super) fn original(&self, asked: Request) -> Result<Request, Unverifiable> {
+    pub(super) fn original(&self, asked: Box<Request>) -> Result<Box<Request>, Unverifiable> {
         if !asked.peer.trusted {
             return Err(Unverifiable::Untrusted);
         }
@@ -96,23 +96,23 @@ impl ForwardAuth {
             Ok(_) | Err(_) => return Err(Unverifiable::Malformed),
         };
         let upgrade = upgrade(&asked);
-        let mut headers = asked.headers;
+        let Request { version, peer, mut headers, .. } = *asked;
         for name in [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::MAX_FORWARDS] {
             headers.remove(name);
         }
         headers.extend(head.host.clone().map(|host| (header::HOST, host)));
-        Ok(Request {
+        Ok(Box::new(Request {
             method: head.method,
             target: head.target,
-            version: asked.version,
+            version,
             headers,
             host: head.host,
             upgrade,
             expects_continue: false,
             body: Body::Empty,
-            peer: asked.peer,
+            peer,
             interim: None,
-        })
+        }))
     }
 
     /// Whether upstreams could take a client's header of this name for the gateway's.
@@ -133,7 +133,7 @@ impl ForwardAuth {
         if passage.fixed_method && passage.request.headers.keys().any(overrides) {
             return Err(Unverifiable::Override);
         }
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for (name, value) in passage.identity() {
             headers.append(name.clone(), value.clone());
         }
@@ -181,12 +181,12 @@ impl<'a> Told<'a> {
 }
 
 /// Whether the asking proxy speaks as nginx is configured to: it takes 2xx, 401 and 403, and fails with anything else.
-pub(super) fn speaks_nginx(headers: &HeaderMap) -> bool {
+pub(super) fn speaks_nginx(headers: &Fields) -> bool {
     headers.contains_key(ORIGINAL_URI) || headers.contains_key(ORIGINAL_METHOD)
 }
 
 /// The one value of a field.
-fn field<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Unverifiable> {
+fn field<'a>(headers: &'a Fields, name: &str) -> Result<Option<&'a [u8]>, Unverifiable> {
     let mut values = headers.get_all(name).into_iter();
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(HeaderValue::as_bytes)),

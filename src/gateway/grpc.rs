@@ -1,14 +1,15 @@
 //! A refusal as gRPC clients understand it: they look for `grpc-status` and take any other status than 200 for a fault
 //! of the network.
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
+
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::message::headers::text_value;
-use crate::message::{Body, Response};
+use crate::message::{Body, Fields, Response};
 
 /// Whether this is a call: `application/grpc`, `application/grpc+proto`, `application/grpc-web`, …
-pub(super) fn is_call(headers: &HeaderMap) -> bool {
+pub(super) fn is_call(headers: &Fields) -> bool {
     let Some(kind) = headers.get(header::CONTENT_TYPE) else { return false };
     let front = kind.as_bytes().get(..CALL.len());
     front.is_some_and(|front| front.eq_ignore_ascii_case(CALL.as_bytes()))
@@ -61,10 +62,10 @@ const ENCODED: &AsciiSet = &CONTROLS.add(b'%');
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, StatusCode};
+    use http::{HeaderValue, StatusCode};
 
     use super::{is_call, tell};
-    use crate::message::{Body, Response};
+    use crate::message::{Body, Fields, Response};
 
     #[test]
     fn a_call_is_known_by_its_content_type() {
@@ -76,16 +77,16 @@ mod tests {
             ("x-application/grpc", false),
             ("", false),
         ] {
-            let mut headers = HeaderMap::new();
-            headers.insert("content-type", HeaderValue::from_static(kind));
+            let mut headers = Fields::new();
+            headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static(kind));
             assert_eq!(is_call(&headers), is_one, "{kind}");
         }
-        assert!(!is_call(&HeaderMap::new()));
+        assert!(!is_call(&Fields::new()));
     }
 
     #[test]
     fn a_message_cannot_break_out_of_its_field() {
-        let refused = Response::new(StatusCode::BAD_GATEWAY, HeaderMap::new(), Body::Empty);
+        let refused = Response::new(StatusCode::BAD_GATEWAY, Fields::new(), Body::Empty);
         let answer = tell(refused, "50 % off\r\ngrpc-status: 0 é");
         assert_eq!(answer.status, StatusCode::OK);
         assert_eq!(answer.headers["grpc-status"], "14");

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use crate::auth::Caller;
 use crate::config::{LimitPer, RateLimit, Settings, show_duration};
 use crate::limit::{Limit, Limits, Quota};
+use crate::message::Fields;
 use crate::message::headers::text_value;
 use crate::message::origin::network;
 use crate::route::Rule;
@@ -105,7 +106,7 @@ fn key(per: LimitPer, caller: Option<&Caller>, address: Option<IpAddr>) -> Key<'
 
 /// Tells a client how it stands (draft-ietf-httpapi-ratelimit-headers). What the upstream says of limits of its own is
 /// replaced: two policies of one name could not be told apart.
-pub(super) fn tell(quota: &Quota, headers: &mut HeaderMap) {
+pub(super) fn tell(quota: &Quota, headers: &mut Fields) {
     let Quota { requests, window, left, reset, retry_after } = quota;
     headers.insert(RATE_LIMIT, text_value(&format!("\"default\";r={left};t={reset}")));
     headers.insert(RATE_LIMIT_POLICY, text_value(&format!("\"default\";q={requests};w={window}")));

@@ -63,7 +63,7 @@ pub struct Gateway {
 /// What becomes of a request that was judged.
 enum Verdict {
     /// It is for an endpoint of the gateway itself.
-    Own(Arc<TokenService>, Endpoint, Request),
+    Own(Arc<TokenService>, Endpoint, Box<Request>),
     /// It goes on.
     Forward(Permitted, Option<Quota>),
 }
@@ -174,7 +174,7 @@ impl Gateway {
     }
 
     /// Answers one request. It cannot fail: a refusal is an answer too.
-    pub async fn handle(&self, mut request: Request, record: &mut Record) -> Response {
+    pub async fn handle(&self, mut request: Box<Request>, record: &mut Record) -> Response {
         let crossing = self.crossing(&mut request);
         if let Some(crossing) = crossing.as_ref().filter(|crossing| crossing.is_preflight) {
             (record.decision, record.reason) = (Decision::Own, crossing.reason());
@@ -223,7 +223,11 @@ impl Gateway {
         grpc::tell(response, &refusal.to_string())
     }
 
-    async fn answer(&self, mut request: Request, record: &mut Record) -> Result<Response, Refusal> {
+    async fn answer(
+        &self,
+        mut request: Box<Request>,
+        record: &mut Record,
+    ) -> Result<Response, Refusal> {
         if let Some(trace) = &record.trace {
             trace.tell(&mut request.headers);
         }
@@ -258,7 +262,7 @@ impl Gateway {
     async fn verify(
         &self,
         endpoint: &ForwardAuth,
-        asked: Request,
+        asked: Box<Request>,
         record: &mut Record,
     ) -> Response {
         let speaks_nginx = forward_auth::speaks_nginx(&asked.headers);
@@ -293,7 +297,11 @@ impl Gateway {
         response
     }
 
-    async fn verified(&self, original: Request, record: &mut Record) -> Result<Response, Refusal> {
+    async fn verified(
+        &self,
+        original: Box<Request>,
+        record: &mut Record,
+    ) -> Result<Response, Refusal> {
         match self.judge(original, record).await? {
             Verdict::Own(..) => Err(Unverifiable::Own.into()),
             Verdict::Forward(permitted, quota) => {
@@ -316,7 +324,7 @@ impl Gateway {
     }
 
     /// Decides, and does nothing else.
-    async fn judge(&self, request: Request, record: &mut Record) -> Result<Verdict, Refusal> {
+    async fn judge(&self, request: Box<Request>, record: &mut Record) -> Result<Verdict, Refusal> {
         let request = self.admit(request)?;
         if let Some((tokens, endpoint)) = self.own_endpoint(&request) {
             return Ok(Verdict::Own(Arc::clone(tokens), endpoint, request));
@@ -326,8 +334,8 @@ impl Gateway {
         if let (Some(trace), Some(pattern)) = (&mut record.trace, &choice.rule.pattern) {
             trace.route = trace.is_sampled().then(|| pattern.path.to_string().into());
         }
-        let now = self.clock.unix_seconds();
-        let asking = Asking { client: record.client_address, ..Asking::from(&request) };
+        let now = self.clock.recent_unix_seconds();
+        let asking = Asking { client: record.client_address, ..Asking::from(&*request) };
         let authentication = match self.authenticator.authenticate(&asking, now) {
             Judged::Now(authentication) => authentication,
             // rare, so its state is not kept in every request's
@@ -349,7 +357,7 @@ impl Gateway {
         record: &mut Record,
     ) -> Result<Option<Quota>, Refusal> {
         let Some(limits) = &self.limits else { return Ok(None) };
-        let (caller, now) = (permitted.caller(), self.clock.monotonic());
+        let (caller, now) = (permitted.caller(), self.clock.recent());
         let Some(mut quota) = limits.take(rule, caller, record.client_address, now) else {
             return Ok(None);
         };
@@ -372,7 +380,7 @@ impl Gateway {
     }
 
     /// What may enter at all. The head has been read strictly by now; this is what is refused by what it says.
-    fn admit(&self, mut request: Request) -> Result<Request, Refusal> {
+    fn admit(&self, mut request: Box<Request>) -> Result<Box<Request>, Refusal> {
         if matches!(request.method, Method::TRACE | Method::CONNECT) {
             return Err(Refusal::Method);
         }
@@ -400,7 +408,7 @@ impl Gateway {
         &self,
         tokens: &TokenService,
         endpoint: Endpoint,
-        request: Request,
+        request: Box<Request>,
         record: &mut Record,
     ) -> Response {
         (record.route, record.decision) = (RouteName::Fixed(endpoint.name()), Decision::Own);
@@ -497,7 +505,7 @@ fn resource_metadata(settings: &Settings) -> Option<String> {
 
 /// Judges a request by the rule that it meets.
 fn permit(
-    request: Request,
+    request: Box<Request>,
     choice: &Choice<'_>,
     authentication: Result<Authentication, Denied>,
     now: u64,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::forward_auth::Unverifiable;
 use super::limit;
@@ -12,7 +12,7 @@ use crate::http1::BadHead;
 use crate::limit::Quota;
 use crate::message::headers::text_value;
 use crate::message::problem::problem;
-use crate::message::{Body, Response};
+use crate::message::{Body, Fields, Response};
 use crate::route::Ambiguous;
 use crate::upstream::Failure;
 
@@ -156,7 +156,7 @@ impl Refusal {
     /// The answer; its challenge leads to `resource_metadata`, a URL (RFC 9728 §5.1).
     #[must_use]
     pub fn response(&self, request_id: &str, resource_metadata: Option<&str>) -> Response {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         match self {
             Self::Options => {
                 headers.insert(header::ALLOW, ALLOWED);

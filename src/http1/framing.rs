@@ -194,7 +194,7 @@ impl Decoder {
         let block = input.split_to(end).freeze();
         let fields = head::parse_fields(&block).map_err(|_| FramingError)?;
         self.state = State::Done;
-        Ok(Decoded::Trailers(fields))
+        Ok(Decoded::Trailers(fields.into()))
     }
 }
 

@@ -6,13 +6,13 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 
 use super::Decoder;
 use crate::message::headers::{has_token, tokens};
 use crate::message::target::is_authority;
-use crate::message::{BadTarget, Target};
+use crate::message::{BadTarget, Fields, Target};
 
 /// The head of a request, and what it says of the message and the connection.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct RequestHead {
     /// 1.0 or 1.1.
     pub version: Version,
     /// All fields.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// The authority: of an absolute target, else of `Host`.
     pub host: Option<HeaderValue>,
     /// Where the body ends.
@@ -43,7 +43,7 @@ pub struct ResponseHead {
     /// 100 to 599.
     pub status: StatusCode,
     /// All fields.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// Whether the connection may be used again after this answer.
     pub keep_alive: bool,
     /// The length that the answer declares, or would have to a GET.
@@ -242,7 +242,7 @@ pub fn parse_response(
 }
 
 /// Reads a block of field lines that ends with an empty line: trailers.
-pub(super) fn parse_fields(block: &Bytes) -> Result<HeaderMap, BadHead> {
+pub(super) fn parse_fields(block: &Bytes) -> Result<Fields, BadHead> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(block, &mut fields) {
         Ok(httparse::Status::Complete((length, fields))) if length == block.len() => {
@@ -252,20 +252,20 @@ pub(super) fn parse_fields(block: &Bytes) -> Result<HeaderMap, BadHead> {
     }
 }
 
-fn field_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<HeaderMap, BadHead> {
-    let mut headers = HeaderMap::with_capacity(fields.len());
+fn field_map(head: &Bytes, fields: &[httparse::Header<'_>]) -> Result<Fields, BadHead> {
+    let mut headers = Fields::with_capacity(fields.len());
     for field in fields {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| BadHead::Syntax)?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
             .map_err(|_| BadHead::Syntax)?;
-        headers.try_append(name, value).map_err(|_| BadHead::TooLarge)?;
+        headers.append(name, value);
     }
     Ok(headers)
 }
 
 /// RFC 9112 §3.2: one `Host`, and that of an absolute target instead of it.
 fn host(
-    headers: &HeaderMap,
+    headers: &Fields,
     version: Version,
     authority: Option<Bytes>,
 ) -> Result<Option<HeaderValue>, BadHead> {
@@ -284,7 +284,7 @@ fn host(
 }
 
 /// RFC 9112 §6.3, with everything refused that it lets a server forgive.
-fn request_framing(headers: &HeaderMap, version: Version) -> Result<Decoder, BadHead> {
+fn request_framing(headers: &Fields, version: Version) -> Result<Decoder, BadHead> {
     let length = content_length(headers)?;
     if is_chunked(headers, version)? {
         return if length.is_some() { Err(BadHead::Framing) } else { Ok(Decoder::chunked()) };
@@ -296,7 +296,7 @@ fn request_framing(headers: &HeaderMap, version: Version) -> Result<Decoder, Bad
 ///
 /// # Errors
 /// [`BadHead::ContentLength`] for anything else.
-pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
+pub fn content_length(headers: &Fields) -> Result<Option<u64>, BadHead> {
     let mut given = headers.get_all(header::CONTENT_LENGTH).into_iter();
     let Some(value) = given.next() else { return Ok(None) };
     let digits = value.as_bytes();
@@ -312,7 +312,7 @@ pub fn content_length(headers: &HeaderMap) -> Result<Option<u64>, BadHead> {
 }
 
 /// Whether the body is chunked, and nothing but chunked.
-fn is_chunked(headers: &HeaderMap, version: Version) -> Result<bool, BadHead> {
+fn is_chunked(headers: &Fields, version: Version) -> Result<bool, BadHead> {
     let mut given = headers.get_all(header::TRANSFER_ENCODING).into_iter();
     let Some(value) = given.next() else { return Ok(false) };
     if version == Version::HTTP_10 || headers.contains_key(header::CONTENT_LENGTH) {
@@ -332,7 +332,7 @@ fn is_chunked(headers: &HeaderMap, version: Version) -> Result<bool, BadHead> {
     Err(if is_clear { BadHead::TransferCoding } else { BadHead::Framing })
 }
 
-fn keep_alive(headers: &HeaderMap, version: Version) -> bool {
+fn keep_alive(headers: &Fields, version: Version) -> bool {
     match (headers.get(header::CONNECTION), version) {
         (None, version) => version == Version::HTTP_11,
         (Some(_), Version::HTTP_11) => !has_token(headers, &header::CONNECTION, "close"),
@@ -347,7 +347,7 @@ fn keep_alive(headers: &HeaderMap, version: Version) -> bool {
 ///
 /// # Errors
 /// [`BadHead::Expectation`] for another expectation.
-pub fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, BadHead> {
+pub fn expects_continue(headers: &Fields, version: Version) -> Result<bool, BadHead> {
     if !headers.contains_key(header::EXPECT) || version == Version::HTTP_10 {
         return Ok(false);
     }
@@ -359,7 +359,7 @@ pub fn expects_continue(headers: &HeaderMap, version: Version) -> Result<bool, B
 
 /// The protocols asked for, less HTTP/2 in clear, which is not offered to the upstream (it would take the
 /// connection out of our sight).
-fn upgrade(headers: &HeaderMap, version: Version) -> Option<HeaderValue> {
+fn upgrade(headers: &Fields, version: Version) -> Option<HeaderValue> {
     headers.get(header::UPGRADE)?;
     if version == Version::HTTP_10 {
         return None;

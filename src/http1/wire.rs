@@ -1,5 +1,6 @@
 //! A socket with its two buffers, and the encoding of what is sent.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -32,6 +33,8 @@ pub struct Wire {
     queue_room: usize,
     /// TLS has taken what the socket has not: it is not on its way yet.
     held_by_tls: bool,
+    /// `input` lies in the room that others have parts of.
+    is_shared: bool,
 }
 
 impl Wire {
@@ -49,6 +52,7 @@ impl Wire {
             room: FIRST_READ,
             queue_room: MAX_QUEUED,
             held_by_tls: false,
+            is_shared: false,
         }
     }
 
@@ -70,22 +74,67 @@ impl Wire {
         if self.at_end {
             return Poll::Ready(Ok(0));
         }
-        if self.input.capacity() - self.input.len() < self.room / 2 {
-            self.input.reserve(self.room);
-        }
-        let room = self.input.capacity() - self.input.len();
-        let length = ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?;
-        if length == room && self.room < LARGEST_READ {
+        let (length, room) = match self.room {
+            FIRST_READ => (ready!(self.poll_fill_little(cx))?, FIRST_READ),
+            much => {
+                if self.input.capacity() - self.input.len() < much / 2 {
+                    self.input.reserve(much);
+                    self.is_shared = false;
+                }
+                let room = self.input.capacity() - self.input.len();
+                (ready!(pin!(self.stream.read_buf(&mut self.input)).poll(cx))?, room)
+            }
+        };
+        if length >= room && self.room < LARGEST_READ {
             self.room *= 2; // a peer that has much to say is read in larger pieces
         }
         self.at_end = length == 0;
         Poll::Ready(Ok(length))
     }
 
+    /// So much is to come, at the least: it is read in as few pieces as may be. Only for a peer that is believed; another
+    /// could have room kept for what it never sends.
+    pub fn expect(&mut self, length: u64) {
+        let length = usize::try_from(length).unwrap_or(LARGEST_READ);
+        if length > FIRST_READ {
+            self.room = length.min(LARGEST_READ).next_power_of_two();
+        }
+    }
+
+    /// Reads into the room that all connections of the thread share: a connection that waits holds none, and one that
+    /// has got something holds it where it lies.
+    fn poll_fill_little(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ROOM.with_borrow_mut(|room| {
+            if room.capacity() < FIRST_READ {
+                *room = BytesMut::with_capacity(SHARED_ROOM);
+            }
+            let Poll::Ready(outcome) = pin!(self.stream.read_buf(room)).poll(cx) else {
+                self.hold_alone();
+                return Poll::Pending;
+            };
+            let length = outcome?;
+            if self.input.is_empty() {
+                (self.input, self.is_shared) = (room.split(), true);
+            } else {
+                self.input.extend_from_slice(&room.split());
+                self.is_shared = false;
+            }
+            Poll::Ready(Ok(length))
+        })
+    }
+
+    /// Keeps what was read so far in a place of its own: a peer that says no more for now must not hold up room that
+    /// others have used, too.
+    fn hold_alone(&mut self) {
+        if std::mem::take(&mut self.is_shared) && !self.input.is_empty() {
+            self.input = BytesMut::from(self.input.as_ref());
+        }
+    }
+
     /// Gives buffers back that have grown beyond what an ordinary message needs. For when nothing is going on.
     pub fn shrink(&mut self) {
-        if self.input.is_empty() && self.room > FIRST_READ {
-            self.input = BytesMut::new();
+        if self.input.is_empty() {
+            self.input = BytesMut::new(); // even an empty piece holds on to the room that it was cut from
         }
         if self.output.is_empty() && self.output.capacity() > FIRST_READ * 2 {
             self.output = Vec::new();
@@ -179,6 +228,11 @@ impl Wire {
     }
 }
 
+thread_local! {
+    /// What is not used yet of the room that first reads go into.
+    static ROOM: RefCell<BytesMut> = RefCell::new(BytesMut::new());
+}
+
 /// Writes one field line.
 pub fn write_field(out: &mut Vec<u8>, name: &HeaderName, value: &HeaderValue) {
     write_line(out, name.as_str(), value.as_bytes());
@@ -228,6 +282,8 @@ pub fn queue_last_chunk(out: &mut Vec<u8>, trailers: Option<&HeaderMap>) {
 
 /// Room for the first read of a connection, bytes: a usual head and a small body.
 const FIRST_READ: usize = 8 * 1024;
+/// Room that first reads are cut from, bytes. A part of it that is still in use keeps all of it.
+const SHARED_ROOM: usize = 2 * FIRST_READ;
 /// Most room for one read, bytes. Larger gains little and costs memory for every slow peer.
 const LARGEST_READ: usize = 64 * 1024;
 /// A body is not polled while so many bytes wait to be sent.

@@ -1,6 +1,8 @@
 //! Which fields go on, in either direction. One table of names, read while a message is encoded.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
+
+use crate::message::Fields;
 
 /// Fields of one connection only (RFC 9110 §7.6.1), and those that framing is made of: never forwarded.
 #[must_use]
@@ -101,7 +103,7 @@ impl RequestFilter<'_> {
 /// The names that `Connection` lists, less the options themselves and less what it has no say over: a client
 /// cannot have the gateway drop what framing, routing or the judging of requests stand on.
 #[must_use]
-pub fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
+pub fn connection_named(headers: &Fields) -> Vec<HeaderName> {
     let mut named = Vec::new();
     for token in tokens(headers, &header::CONNECTION) {
         let Ok(name) = HeaderName::from_bytes(token.as_bytes()) else { continue };
@@ -131,7 +133,7 @@ pub fn connection_named(headers: &HeaderMap) -> Vec<HeaderName> {
 const MAX_CONNECTION_NAMED: usize = 32;
 
 /// The elements of a comma-separated field, over all its lines; what is not text is passed over.
-pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a str> {
+pub fn tokens<'a>(headers: &'a Fields, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
         .into_iter()
@@ -143,7 +145,7 @@ pub fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<It
 
 /// Whether a comma-separated field has this element, in any case.
 #[must_use]
-pub fn has_token(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
+pub fn has_token(headers: &Fields, name: &HeaderName, wanted: &str) -> bool {
     tokens(headers, name).any(|token| token.eq_ignore_ascii_case(wanted))
 }
 
@@ -199,9 +201,10 @@ pub fn text_value(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use http::header::{HeaderMap, HeaderName, HeaderValue};
+    use http::header::{HeaderName, HeaderValue};
 
     use super::{RequestFilter, connection_named, trailer_passes};
+    use crate::message::Fields;
 
     fn filter(reserved: &[HeaderName]) -> RequestFilter<'_> {
         RequestFilter {
@@ -254,9 +257,9 @@ mod tests {
 
     #[test]
     fn connection_cannot_name_what_requests_are_judged_by() {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.insert(
-            "connection",
+            http::header::CONNECTION,
             HeaderValue::from_static("close, X-Mine, authorization, Host, content-length, te"),
         );
         assert_eq!(connection_named(&headers), [name("x-mine")]);

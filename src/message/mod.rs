@@ -2,6 +2,7 @@
 
 mod body;
 mod destination;
+mod fields;
 pub mod headers;
 pub mod origin;
 pub mod problem;
@@ -11,10 +12,11 @@ pub mod text;
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
 
 pub use body::{Body, BodyError};
 pub use destination::{Destination, Rewritten};
+pub use fields::{FieldName, Fields};
 pub use target::{BadTarget, Target};
 
 use crate::certificate::ClientCertificate;
@@ -30,7 +32,7 @@ pub struct Request {
     /// Version of the client's protocol.
     pub version: Version,
     /// All fields as they came; `headers` says which of them go on.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// The authority that the client asked: from an absolute target, else from `Host`.
     pub host: Option<HeaderValue>,
     /// The protocol that `Upgrade` asks for, if any but HTTP/2 is asked for. Extended CONNECT (RFC 8441 §5) is here as
@@ -70,7 +72,7 @@ pub fn host_part(authority: &[u8]) -> &[u8] {
 /// Takes informational (1xx) answers while the final one is awaited (RFC 9110 §15.2).
 pub trait InterimSink {
     /// Passes one on. It is dropped where it can no longer be sent.
-    fn send(&self, status: StatusCode, headers: &HeaderMap);
+    fn send(&self, status: StatusCode, headers: &Fields);
 }
 
 impl std::fmt::Debug for dyn InterimSink {
@@ -112,7 +114,7 @@ pub struct Response {
     /// 101, or 200 to 599.
     pub status: StatusCode,
     /// Without framing and hop-by-hop fields.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// The content.
     pub body: Body,
     /// After 101: the upstream's side of the tunnel.
@@ -135,7 +137,7 @@ pub struct Tunnel {
 impl Response {
     /// A response with this content.
     #[must_use]
-    pub fn new(status: StatusCode, headers: HeaderMap, body: Body) -> Self {
+    pub fn new(status: StatusCode, headers: Fields, body: Body) -> Self {
         Self { status, headers, body, tunnel: None }
     }
 }

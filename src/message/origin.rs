@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use ipnet::IpNet;
 
 use super::Peer;
 
+use crate::message::Fields;
+
 /// The client's address: the peer's own, or the right-most one in `X-Forwarded-For` (else `Forwarded`) that is
 /// not a trusted proxy's. What an untrusted peer claims is not looked at.
 #[must_use]
-pub fn client_address(peer: &Peer, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+pub fn client_address(peer: &Peer, headers: &Fields, trusted: &[IpNet]) -> Option<IpAddr> {
     if !peer.trusted {
         return peer.address;
     }
@@ -36,7 +37,7 @@ pub fn network(address: IpAddr) -> u128 {
     }
 }
 
-fn chain(headers: &HeaderMap, name: &str, read: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
+fn chain(headers: &Fields, name: &str, read: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
     let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
     values
         .flat_map(|text| text.split(','))
@@ -45,7 +46,7 @@ fn chain(headers: &HeaderMap, name: &str, read: fn(&str) -> Option<IpAddr>) -> V
         .collect()
 }
 
-fn chain_of_forwarded(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+fn chain_of_forwarded(headers: &Fields) -> Vec<Option<IpAddr>> {
     chain(headers, "forwarded", |element| {
         let pair = element.split(';').map(str::trim).find_map(|pair| {
             let (name, value) = pair.split_once('=')?;
@@ -71,13 +72,13 @@ const MAX_HOPS: usize = 64;
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName, HeaderValue};
+    use http::{HeaderName, HeaderValue};
 
     use super::client_address;
-    use crate::message::Peer;
+    use crate::message::{Fields, Peer};
 
     fn seen(trusted_peer: bool, name: &'static str, value: &str) -> String {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         let peer = Peer::new(Some("10.0.0.1".parse().unwrap()), trusted_peer, false);
         client_address(&peer, &headers, &["10.0.0.0/8".parse().unwrap()]).unwrap().to_string()

@@ -1,9 +1,9 @@
 //! Status, code and challenge as an answer (RFC 9457). Knows no error of ours.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
-use super::{Body, Response};
+use super::{Body, Fields, Response};
 
 /// A problem document: `type`, `title`, `status`, `detail`, `request_id`.
 ///
@@ -14,7 +14,7 @@ pub fn problem(
     code: &str,
     detail: &str,
     request_id: &str,
-    mut headers: HeaderMap,
+    mut headers: Fields,
 ) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let length = code.len() + title.len() + detail.len() + request_id.len();
@@ -54,16 +54,17 @@ const ROOM: usize = 128;
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, StatusCode};
+    use http::StatusCode;
     use serde_json::{Value, json};
 
     use super::problem;
     use crate::message::Body;
+    use crate::message::Fields;
 
     #[test]
     fn a_problem_is_json_whatever_it_says() {
         for detail in ["plain", "a \"quoted\" \\ word", "line\nbreak\u{0}", "é\u{2028}"] {
-            let answer = problem(StatusCode::FORBIDDEN, "code", detail, "id-1", HeaderMap::new());
+            let answer = problem(StatusCode::FORBIDDEN, "code", detail, "id-1", Fields::new());
             let Body::Full(body) = &answer.body else { panic!("{:?}", answer.body) };
             let told: Value = serde_json::from_slice(body).unwrap();
             let title = "Forbidden";

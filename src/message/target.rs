@@ -132,8 +132,7 @@ pub fn is_authority(text: &[u8]) -> bool {
         }
     };
     let is_host = text.first() == Some(&b'[')
-        || (!host.is_empty()
-            && host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte)));
+        || (!host.is_empty() && host.iter().fold(true, |all, byte| all & is_unreserved(*byte)));
     let is_port = port.is_none_or(|port| {
         (1..=5).contains(&port.len())
             && port.iter().all(u8::is_ascii_digit)
@@ -148,6 +147,11 @@ fn strip_scheme(raw: &[u8]) -> Option<&[u8]> {
         let (front, rest) = raw.split_at_checked(scheme.len())?;
         front.eq_ignore_ascii_case(scheme).then_some(rest)
     })
+}
+
+/// RFC 3986 §2.3.
+const fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
 }
 
 /// Refuses what a decoding or normalising reader would take for another path.

@@ -193,7 +193,7 @@ impl AccessLog {
         }
         let took = self.clock.monotonic().saturating_duration_since(record.started);
         self.meter.end(record, record.meaning.unwrap_or(status), whole, took, || {
-            self.clock.unix_seconds()
+            self.clock.recent_unix_seconds()
         });
         let Some(form) = self.form.get() else { return };
         let mut block = self.block.borrow_mut();
@@ -335,7 +335,7 @@ impl AccessLog {
 
     /// RFC 3339 in UTC with milliseconds. The part before them is made once a second.
     fn write_time(&self, out: &mut Vec<u8>) {
-        let now = self.clock.unix();
+        let now = self.clock.recent_unix();
         if self.second.replace(now.as_secs()) != now.as_secs() {
             self.stamp.set(stamp(now.as_secs()));
         }
@@ -409,15 +409,25 @@ fn micros(time: Duration) -> u64 {
 
 /// Text as it may stand in a JSON string and on a terminal: no quote, control character or bare byte.
 fn write_escaped(out: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        match byte {
-            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *byte]),
-            0x20..=0x7E => out.push(*byte),
+    let is_plain = |byte: &u8| matches!(byte, 0x20..=0x7E) & (*byte != b'"') & (*byte != b'\\');
+    // without a way out of the loop it is done for many bytes at once
+    if bytes.iter().fold(true, |all, byte| all & is_plain(byte)) {
+        return out.extend_from_slice(bytes);
+    }
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| !is_plain(byte)) {
+        let (plain, odd) = rest.split_at(at);
+        out.extend_from_slice(plain);
+        let Some((odd, after)) = odd.split_first() else { return };
+        match odd {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', *odd]),
             _ => {
-                let _ = write!(out, "\\u{:04x}", byte); // a Vec takes everything
+                let _ = write!(out, "\\u{:04x}", odd); // a Vec takes everything
             }
         }
+        rest = after;
     }
+    out.extend_from_slice(rest);
 }
 
 /// The id of one request: what a client sent, where that is harmless, else one of ours.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::answer::{Framing, write_head, write_status};
@@ -24,7 +24,7 @@ use crate::gateway::{Gateway, Refusal};
 use crate::http1::wire::{queue_chunk, queue_last_chunk, write_field};
 use crate::http1::{BadHead, Deadline, Decoded, Decoder, RequestHead, Wire, parse_request};
 use crate::message::headers::response_field_passes;
-use crate::message::{Body, BodyError, InterimSink, Peer, Request, Response};
+use crate::message::{Body, BodyError, Fields, InterimSink, Peer, Request, Response};
 use crate::net::Stream;
 use crate::observe::Record;
 
@@ -157,10 +157,10 @@ pub(super) fn seen_by(peer: &Rc<Peer>, gateway: &Gateway) -> Rc<Peer> {
 async fn answer(
     state: &Shared,
     gateway: Rc<Gateway>,
-    (request, keep_alive): (Request, bool),
+    (request, keep_alive): (Box<Request>, bool),
     worker: &Rc<Worker>,
 ) -> Next {
-    let started = worker.clock.monotonic();
+    let started = worker.clock.recent();
     let _counted = worker.counters.in_flight.enter();
     let (method, version) = (request.method.clone(), request.version);
     let mut record = gateway.record(started, &request);
@@ -198,7 +198,7 @@ enum Lost {
 
 /// Answers what is no request, and closes.
 async fn refuse(state: &Shared, peer: &Rc<Peer>, worker: &Rc<Worker>, refusal: Refusal) -> Next {
-    let now = worker.clock.monotonic();
+    let now = worker.clock.recent();
     let (record, response) = worker.gateway().refuse_unread(now, peer, &refusal);
     state.borrow_mut().broken = true;
     let asked = Asked { method: Method::GET, version: Version::HTTP_11, keep_alive: false };
@@ -212,7 +212,7 @@ fn take_request(
     head: RequestHead,
     peer: &Rc<Peer>,
     interim: &Rc<dyn InterimSink>,
-) -> (Request, bool) {
+) -> (Box<Request>, bool) {
     let mut this = state.borrow_mut();
     this.body = head.framing;
     this.received = 0;
@@ -231,7 +231,7 @@ fn take_request(
     };
     this.owes_continue = head.expects_continue && whole.is_none();
     let can_wait = head.version == Version::HTTP_11;
-    let request = Request {
+    let request = Box::new(Request {
         method: head.method,
         target: head.target,
         version: head.version,
@@ -242,7 +242,7 @@ fn take_request(
         body,
         peer: Rc::clone(peer),
         interim: can_wait.then(|| Rc::clone(interim)),
-    };
+    });
     (request, head.keep_alive)
 }
 
@@ -353,7 +353,7 @@ fn poll_write(
             Poll::Ready(Ok(())) => {}
             Poll::Pending => {
                 if this.stall.is_unset() {
-                    this.stall.set(Some(this.worker.clock.monotonic() + this.limits.idle_timeout));
+                    this.stall.set(Some(this.worker.clock.recent() + this.limits.idle_timeout));
                 }
                 let over = this.worker.ending.get() || this.stall.poll_passed(cx);
                 return if over { Poll::Ready(Err(())) } else { Poll::Pending };
@@ -404,7 +404,7 @@ async fn drain(state: &Shared) -> Next {
                 Poll::Ready(None) => return Poll::Ready(Next::Another),
                 Poll::Pending => {
                     if deadline.is_unset() {
-                        let now = this.worker.clock.monotonic();
+                        let now = this.worker.clock.recent();
                         deadline.set(Some(now + this.limits.header_timeout));
                     }
                     let over = deadline.poll_passed(cx);
@@ -438,7 +438,7 @@ async fn part_from(state: &Shared) -> bool {
     let mut deadline = Deadline::default();
     deadline.set({
         let worker = &state.borrow().worker;
-        Some(worker.clock.monotonic() + worker.limits().idle_timeout)
+        Some(worker.clock.recent() + worker.limits().idle_timeout)
     });
     poll_fn(|cx| {
         let this = &mut *state.borrow_mut();
@@ -459,7 +459,7 @@ async fn linger(state: &Shared) {
     }
     let until = {
         let mut this = state.borrow_mut();
-        let until = this.worker.clock.monotonic() + LINGER;
+        let until = this.worker.clock.recent() + LINGER;
         this.deadline.set(Some(until));
         until
     };
@@ -517,7 +517,7 @@ impl State {
                 if !self.head_begun {
                     self.head_begun = true;
                     let limit = self.worker.limits().header_timeout;
-                    self.deadline.set(Some(self.worker.clock.monotonic() + limit));
+                    self.deadline.set(Some(self.worker.clock.recent() + limit));
                 }
                 let parsed = match self.begins_http2() {
                     Some(true) => return Poll::Ready(Head::Http2),
@@ -545,7 +545,7 @@ impl State {
                 Poll::Pending => {
                     if self.worker.draining.get() && self.wire.input.is_empty() {
                         // what is on its way is still answered, and that answer is the last
-                        self.deadline.bring_forward(self.worker.clock.monotonic() + LAST_CALL);
+                        self.deadline.bring_forward(self.worker.clock.recent() + LAST_CALL);
                     }
                     if !self.deadline.poll_passed(cx) {
                         return Poll::Pending;
@@ -639,7 +639,7 @@ impl State {
     /// Starts the clock on a silent peer, unless it runs.
     fn begin_wait(&mut self) {
         if self.deadline.is_unset() {
-            self.deadline.set(Some(self.worker.clock.monotonic() + self.limits.idle_timeout));
+            self.deadline.set(Some(self.worker.clock.recent() + self.limits.idle_timeout));
         }
     }
 
@@ -697,7 +697,7 @@ impl HttpBody for Incoming {
 struct Interim(Shared);
 
 impl InterimSink for Interim {
-    fn send(&self, status: StatusCode, headers: &HeaderMap) {
+    fn send(&self, status: StatusCode, headers: &Fields) {
         let mut this = self.0.borrow_mut();
         if this.answering || this.wire.is_full() {
             return;

@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::listener::{Listener, Moves, Owner, StdListener};
 use super::{Phase, Shared, StartError, welcome};
-use crate::clock::Clock;
+use crate::clock::{Clock, looking};
 use crate::config::Server;
 use crate::gateway::{Gateway, Generation};
 use crate::net::Stream;
@@ -328,7 +328,9 @@ fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
     let worker = Rc::clone(&place.worker);
     worker.counters.connections.add_one();
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
-    tokio::task::spawn_local(async move { welcome::serve(stream, address, worker, place).await });
+    tokio::task::spawn_local(looking(async move {
+        welcome::serve(stream, address, worker, place).await
+    }));
 }
 
 /// Faults that say something of the connection that was to be accepted, not of us (accept(2)).
@@ -362,7 +364,7 @@ impl Worker {
 
     /// The time as `Date` tells it (RFC 9110 §5.6.7), spelt once a second.
     pub(super) fn http_date(&self) -> [u8; HTTP_DATE] {
-        let now = self.clock.unix_seconds();
+        let now = self.clock.recent_unix_seconds();
         let (second, text) = self.date.get();
         if second == now {
             return text;

@@ -12,7 +12,6 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use serde_json::{Map, Value};
 use subtle::{Choice, ConstantTimeEq};
@@ -26,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{CertificateName, Client, Methods, SecretKind, Token, TokenFormat};
 use crate::identity::Scopes;
 use crate::keys::VerifyingKey;
+use crate::message::Fields;
 use crate::secret::Secret;
 
 /// A client as the token service knows it, with the defaults of `[token]` filled in.
@@ -119,11 +119,11 @@ impl Presented {
     /// # Errors
     /// A request that proves itself twice, or speaks of two clients: `invalid_request`.
     pub(super) fn read(
-        headers: &HeaderMap,
+        headers: &Fields,
         request: &Request,
         certificate: Option<&Certificate>,
     ) -> Result<Self, TokenError> {
-        let mut fields = headers.get_all(AUTHORIZATION).iter();
+        let mut fields = headers.get_all(AUTHORIZATION);
         if request.assertion.is_some() || request.assertion_type.is_some() {
             let is_second = fields.next().is_some() || request.client_secret.is_some();
             let assertion = Assertion::read(request, is_second)?;

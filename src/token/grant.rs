@@ -4,13 +4,13 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::TokenError;
 use crate::identity::Scopes;
+use crate::message::Fields;
 use crate::secret::Secret;
 
 /// In which way parameters are written.
@@ -38,11 +38,11 @@ pub(super) struct Request {
 
 impl Format {
     /// By the one `Content-Type`; never by looking at the body.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, TokenError> {
+    pub(super) fn of(headers: &Fields) -> Result<Self, TokenError> {
         if headers.contains_key(CONTENT_ENCODING) {
             return Err(TokenError::ContentEncoding);
         }
-        let mut fields = headers.get_all(CONTENT_TYPE).iter();
+        let mut fields = headers.get_all(CONTENT_TYPE);
         let (Some(field), None) = (fields.next(), fields.next()) else {
             return Err(TokenError::ContentType);
         };
@@ -227,10 +227,11 @@ const MAX_MEMBERS: usize = 256;
 
 #[cfg(test)]
 mod tests {
-    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+    use http::header::{CONTENT_TYPE, HeaderValue};
 
     use super::{Format, Request, TokenError};
     use crate::identity::Scopes;
+    use crate::message::Fields;
 
     fn form(body: &[u8]) -> Result<Request, TokenError> {
         Request::read(Format::Form, body)
@@ -289,7 +290,7 @@ mod tests {
     #[test]
     fn t71_only_two_content_types_are_taken() {
         let format = |values: &[&str]| {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             for value in values {
                 headers.append(CONTENT_TYPE, HeaderValue::from_str(value).unwrap());
             }
@@ -316,9 +317,9 @@ mod tests {
         }
         assert_eq!(format(&[]), None);
         assert_eq!(format(&[form, form]), None);
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert("content-encoding", HeaderValue::from_static("gzip"));
+        headers.insert(http::header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(matches!(Format::of(&headers), Err(TokenError::ContentEncoding)));
     }
 

@@ -26,7 +26,7 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, PRAGMA};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use serde::Serialize;
@@ -42,8 +42,8 @@ use crate::clock::Clock;
 use crate::config::{Settings, TokenFormat};
 use crate::identity::{Principal, Scopes};
 use crate::keys::KeyRing;
-use crate::message::BodyError;
 use crate::message::text::write_number;
+use crate::message::{BodyError, Fields};
 use crate::reference::Bond;
 use crate::store::{Store, StoreError};
 use assertion::Expected;
@@ -123,7 +123,7 @@ pub struct Asked<'r, B> {
     /// Its method.
     pub method: &'r Method,
     /// Its fields.
-    pub headers: &'r HeaderMap,
+    pub headers: &'r Fields,
     /// Its body.
     pub body: B,
     /// Where it comes from.
@@ -149,7 +149,7 @@ pub struct Answer {
     /// Its status.
     pub status: StatusCode,
     /// Its fields; no `Content-Length`, no `Date`.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// JSON.
     pub body: Bytes,
     /// The client that asked, or said that it does, if there is such a client. For the log.
@@ -390,7 +390,7 @@ impl TokenService {
 
 /// The whole body, wiped when dropped.
 async fn read<B: Body<Data = Bytes, Error = BodyError>>(
-    headers: &HeaderMap,
+    headers: &Fields,
     body: B,
 ) -> Result<Zeroizing<Vec<u8>>, TokenError> {
     let declared =
@@ -445,8 +445,8 @@ impl Granted {
 }
 
 /// Nothing that is said here may be kept (RFC 6749 §5.1).
-fn common_headers() -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(6);
+fn common_headers() -> Fields {
+    let mut headers = Fields::with_capacity(6);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(PRAGMA, HeaderValue::from_static("no-cache"));

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use serde_json::{Map, Value, json};
 
 use super::client::{Clients, Record};
 use super::{Answer, Endpoint, TokenError, json as written};
 use crate::config::{Metadata, Resource, Token};
 use crate::keys::public_set;
+use crate::message::Fields;
 
 /// The documents, as they are sent.
 #[derive(Debug)]
@@ -71,7 +72,7 @@ impl Documents {
             | Endpoint::Introspect
             | Endpoint::Revoke => (Some(&self.server), "application/json"),
         };
-        let mut headers = HeaderMap::with_capacity(6);
+        let mut headers = Fields::with_capacity(6);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static(KEPT));
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

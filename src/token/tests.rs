@@ -12,7 +12,7 @@ use argon2::{Argon2, Params, PasswordHasher};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use jsonwebtoken::dangerous::insecure_decode_claims;
@@ -23,7 +23,7 @@ use super::{Answer, Asked, Endpoint, Standing, TokenJudge, TokenService, mint};
 use crate::clock::Clock;
 use crate::config::{ClientSecret, SecretKind, Settings};
 use crate::identity::Scopes;
-use crate::message::BodyError;
+use crate::message::{BodyError, Fields};
 use crate::secret::Secret;
 use crate::store::MemoryStore;
 use crate::testing::{AUDIENCE, CLIENT, CLIENT_SECRET, ISSUER, client, settings, sha256};
@@ -35,7 +35,7 @@ const CREDENTIALS: &str = "grant_type=client_credentials";
 struct Call {
     service: Arc<TokenService>,
     method: Method,
-    headers: HeaderMap,
+    headers: Fields,
     body: Vec<u8>,
     address: IpAddr,
 }
@@ -61,7 +61,7 @@ fn service_at(settings: &Settings, clock: &Clock) -> Arc<TokenService> {
 async fn answer<B: Body<Data = Bytes, Error = BodyError>>(
     service: &TokenService,
     method: &Method,
-    headers: &HeaderMap,
+    headers: &Fields,
     body: B,
     address: IpAddr,
 ) -> Answer {
@@ -77,7 +77,7 @@ fn call_of(service: &Arc<TokenService>) -> Call {
     let call = Call {
         service: Arc::clone(service),
         method: Method::POST,
-        headers: HeaderMap::new(),
+        headers: Fields::new(),
         body: Vec::new(),
         address: HERE,
     };
@@ -486,7 +486,7 @@ async fn t73_bodies_without_end_are_cut() {
         408,
         "invalid_request",
     );
-    headers.insert("content-length", HeaderValue::from_static("100000000000"));
+    headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from_static("100000000000"));
     let body = Endless(None);
     assert_refused(
         &answer(&service, &method, &headers, body, address).await,

@@ -77,6 +77,12 @@ impl Connection {
         (length <= self.wire.input.len()).then(|| self.wire.input.split_to(length).freeze())
     }
 
+    /// Makes ready for a body that comes in more than one piece.
+    pub(super) fn expect(&mut self, decoder: &Decoder) {
+        let left = decoder.remaining().unwrap_or_default();
+        self.wire.expect(left.saturating_sub(self.wire.input.len() as u64));
+    }
+
     /// The socket, what has already come over it, and its place.
     pub(super) fn into_tunnel(self) -> (Stream, Bytes, Option<Place>) {
         (self.wire.stream, self.wire.input.freeze(), self.place)

@@ -1,15 +1,15 @@
 //! `Location` of an answer: where it names the upstream, the client must be told of us (RFC 9110 §10.2.2), and what
 //! was put before the path, or in its place, is taken back as far as that can be told.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 
 use crate::config::Origin;
 use crate::message::target::is_authority;
-use crate::message::{Request, Rewritten};
+use crate::message::{Fields, Request, Rewritten};
 
 /// Rewrites `Location` if it names one of `origins`, or a path of `answered`, which gave the answer.
 pub(super) fn rewrite<'o>(
-    headers: &mut HeaderMap,
+    headers: &mut Fields,
     request: &Request,
     rewritten: Option<&Rewritten>,
     answered: &Origin,

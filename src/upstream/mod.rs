@@ -18,7 +18,7 @@ mod watch;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 pub use failure::Failure;
 pub use state::{OriginReport, Origins, OriginsError, Standing};
@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config::{Origin, Settings};
 use crate::http1::ResponseHead;
 use crate::message::headers::{connection_named, response_field_passes};
-use crate::message::{Body, Request, Response, Tunnel};
+use crate::message::{Body, Fields, Request, Response, Tunnel};
 use cluster::{Cluster, Flight, Some64, Way};
 use exchange::{Connection, Download, Upload};
 use failure::Trouble;
@@ -89,7 +89,7 @@ impl Upstreams {
         permitted: Permitted,
         request_id: &[u8],
     ) -> Result<Forwarded, Failure> {
-        let started = self.clock.monotonic();
+        let started = self.clock.recent();
         let mut passage = permitted.into_passage();
         let cluster = self.cluster(&passage)?;
         let body = std::mem::take(&mut passage.request.body);
@@ -105,7 +105,7 @@ impl Upstreams {
         let mut body = Some(body);
         cluster.budget.pay_in();
         loop {
-            let now = if attempts == 0 { started } else { self.clock.monotonic() };
+            let now = if attempts == 0 { started } else { self.clock.recent() };
             let way = cluster.choose(tried, now).ok_or(Failure::Unhealthy)?;
             let flight = Flight::begin(way);
             let upgrades = request.upgrade.is_some();
@@ -135,7 +135,7 @@ impl Upstreams {
                     match exchange::exchange(wire, &mut upload, request, &limits, &self.clock).await
                     {
                         Ok(head) => {
-                            let took = self.clock.monotonic().saturating_duration_since(started);
+                            let took = self.clock.recent().saturating_duration_since(started);
                             let response =
                                 self.respond(head, connection, upload, flight, &passage, cluster);
                             let response =
@@ -161,7 +161,7 @@ impl Upstreams {
                     // its state is not kept in every request's
                     match Box::pin(exchange.run()).await {
                         Ok(answer) => {
-                            let took = self.clock.monotonic().saturating_duration_since(started);
+                            let took = self.clock.recent().saturating_duration_since(started);
                             let response =
                                 Self::respond_http2(answer, way.origin(), &passage, cluster)?;
                             return Ok(Forwarded { response, took });
@@ -201,13 +201,13 @@ impl Upstreams {
     /// Holds a failure against the origin, if it is the origin's.
     fn note(&self, way: &Way, failure: &Failure) {
         if let Some(trouble) = failure.trouble() {
-            way.failed(trouble, self.clock.monotonic());
+            way.failed(trouble, self.clock.recent());
         }
     }
 
     /// Whether a request may be sent once more; if so, that is paid for.
     fn may_send_again(&self, cluster: &Cluster, attempts: u32) -> bool {
-        attempts < cluster.retries && cluster.budget.spend(self.clock.monotonic())
+        attempts < cluster.retries && cluster.budget.spend(self.clock.recent())
     }
 
     /// The upstream that a request goes to.
@@ -247,7 +247,7 @@ impl Upstreams {
             return Self::upgraded(head, *connection, upload, request, flight);
         }
         if says_it_failed(head.status) {
-            flight.failed(Trouble::Gateway, self.clock.monotonic());
+            flight.failed(Trouble::Gateway, self.clock.recent());
         }
         let named = match head.headers.contains_key(header::CONNECTION) {
             true => connection_named(&head.headers),
@@ -272,15 +272,18 @@ impl Upstreams {
                 flight.succeeded();
                 Body::from(whole)
             }
-            None => Body::Stream(Box::pin(Download::new(
-                connection,
-                decoder,
-                upload,
-                head.keep_alive,
-                flight,
-                exchange::Limits { timeout: cluster.timeout },
-                self.clock.clone(),
-            ))),
+            None => {
+                connection.expect(&decoder);
+                Body::Stream(Box::pin(Download::new(
+                    connection,
+                    decoder,
+                    upload,
+                    head.keep_alive,
+                    flight,
+                    exchange::Limits { timeout: cluster.timeout },
+                    self.clock.clone(),
+                )))
+            }
         };
         let mut headers = head.headers;
         strip(&mut headers, &named);
@@ -297,7 +300,8 @@ impl Upstreams {
         passage: &Passage,
         cluster: &Cluster,
     ) -> Result<Response, Failure> {
-        let http2::Answered { status, mut headers, body, tunnel, length } = answer;
+        let http2::Answered { status, headers, body, tunnel, length } = answer;
+        let mut headers = Fields::from(headers);
         let request = &passage.request;
         if let Some(stream) = tunnel {
             let protocol = request.upgrade.clone().ok_or(Failure::UnaskedUpgrade)?;
@@ -372,13 +376,8 @@ const fn says_it_failed(status: StatusCode) -> bool {
 }
 
 /// Takes the fields of the upstream's connection out.
-fn strip(headers: &mut HeaderMap, named: &[HeaderName]) {
-    // most answers have none of them beside Content-Length, and looking is cheaper than removing
-    let gone: Vec<HeaderName> =
-        headers.keys().filter(|name| !response_field_passes(name, named)).cloned().collect();
-    for name in gone {
-        headers.remove(&name);
-    }
+fn strip(headers: &mut Fields, named: &[HeaderName]) {
+    headers.retain(|name| response_field_passes(name, named));
 }
 
 /// RFC 9110 §9.2.2.
@@ -388,7 +387,7 @@ fn is_idempotent(method: &Method) -> bool {
 
 /// From now on, if there is a limit at all.
 fn after(clock: &Clock, limit: Option<Duration>) -> Option<Instant> {
-    limit.map(|limit| clock.monotonic() + limit)
+    limit.map(|limit| clock.recent() + limit)
 }
 
 /// How often a request looks for another connection because the one that it had takes no new ones.

@@ -16,7 +16,7 @@ use crate::http1::wire::{write_field, write_line};
 use crate::message::headers::{RequestFilter, connection_named, has_token};
 use crate::message::target::is_authority;
 use crate::message::text::write_number;
-use crate::message::{Request, Target};
+use crate::message::{Fields, Request, Target};
 
 /// What every head towards any upstream has in common.
 #[derive(Debug)]
@@ -115,10 +115,10 @@ impl Onward {
     ) {
         out.extend_from_slice(request.method.as_str().as_bytes());
         out.push(b' ');
-        if rights.target.as_str() != "*" {
+        if rights.target.as_bytes().as_ref() != b"*" {
             out.extend_from_slice(rights.origin.base_path.as_bytes());
         }
-        out.extend_from_slice(rights.target.as_str().as_bytes());
+        out.extend_from_slice(rights.target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
         write_line(out, "host", rights.host(request));
         self.tell(request, rights, out);
@@ -175,7 +175,7 @@ impl Onward {
     /// Tells every field but those of the connection and of its framing, whatever protocol version they are for.
     /// Order is policy: the client's fields are filtered first, then ours are set, so that nothing of the client's
     /// can name, drop or double them.
-    fn tell(&self, request: &Request, rights: &Rights<'_>, out: &mut impl Fields) {
+    fn tell(&self, request: &Request, rights: &Rights<'_>, out: &mut impl Sheet) {
         let headers = &request.headers;
         let filter = RequestFilter {
             reserved: &self.reserved,
@@ -213,7 +213,7 @@ impl Onward {
 }
 
 /// Where the fields of a head go.
-trait Fields {
+trait Sheet {
     /// A field as it stands.
     fn field(&mut self, name: &HeaderName, value: &HeaderValue);
 
@@ -227,7 +227,7 @@ trait Fields {
 }
 
 /// HTTP/1.1: straight into what is sent.
-impl Fields for Vec<u8> {
+impl Sheet for Vec<u8> {
     fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
         write_field(self, name, value);
     }
@@ -247,7 +247,7 @@ struct Map {
     value: Vec<u8>,
 }
 
-impl Fields for Map {
+impl Sheet for Map {
     fn field(&mut self, name: &HeaderName, value: &HeaderValue) {
         let mut value = value.clone();
         // what is secret, and what no second request has, is kept out of the table of what was sent before
@@ -267,10 +267,10 @@ impl Fields for Map {
 }
 
 /// `Forwarded` (RFC 7239) and its older kin: written from the socket, behind what a trusted proxy said.
-fn tell_origin_of(request: &Request, out: &mut impl Fields) {
+fn tell_origin_of(request: &Request, out: &mut impl Sheet) {
     let peer = &request.peer;
     let scheme = if peer.https { "https" } else { "http" };
-    let believed = |name: &str| {
+    let believed = |name: &'static str| {
         peer.trusted.then(|| request.headers.get_all(name).into_iter()).into_iter().flatten()
     };
     let host = request.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
@@ -329,7 +329,7 @@ fn via(request: &Request) -> &'static [u8] {
 }
 
 /// How long the body is, and what the connection is for.
-fn write_framing(out: &mut Vec<u8>, request: &Request, upload: &Upload, headers: &HeaderMap) {
+fn write_framing(out: &mut Vec<u8>, request: &Request, upload: &Upload, headers: &Fields) {
     match upload.length() {
         Some(0) if !expects_content(&request.method) => {}
         Some(length) => {
@@ -350,7 +350,7 @@ fn write_framing(out: &mut Vec<u8>, request: &Request, upload: &Upload, headers:
     }
 }
 
-fn wants_trailers(headers: &HeaderMap) -> bool {
+fn wants_trailers(headers: &Fields) -> bool {
     has_token(headers, &header::TE, "trailers")
 }
 

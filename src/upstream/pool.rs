@@ -54,7 +54,7 @@ impl Pool {
         }
         loop {
             let (mut connection, since) = self.idle.borrow_mut().pop()?;
-            let idle = self.clock.monotonic().saturating_duration_since(since);
+            let idle = self.clock.recent().saturating_duration_since(since);
             if idle >= self.limit {
                 self.idle.borrow_mut().clear(); // the others are older still
                 return None;
@@ -77,7 +77,7 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         if idle.len() < MAX_IDLE {
             connection.begin_idle();
-            idle.push((connection, self.clock.monotonic()));
+            idle.push((connection, self.clock.recent()));
             if self.expecting.get() > 0 {
                 self.returned.notify_one();
             }
@@ -137,7 +137,7 @@ impl Pool {
 
     /// Closes what is too old and what the upstream has closed.
     pub(super) fn tidy(&self) {
-        let now = self.clock.monotonic();
+        let now = self.clock.recent();
         self.idle.borrow_mut().retain(|(connection, since)| {
             let idle = now.saturating_duration_since(*since);
             idle < self.limit && (idle < TIDY_AFTER || !connection.is_stale())

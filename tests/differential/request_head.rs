@@ -222,7 +222,7 @@ fn read_body(
         target: target.as_str().to_owned(),
         host,
         version,
-        headers,
+        headers: headers.into(),
         body: Vec::new(),
         trailers: HeaderMap::new(),
         whole: false,

@@ -21,7 +21,7 @@ use tollgate::clock::Clock;
 use tollgate::config::{Sources, load};
 use tollgate::gateway::{Gateway, Generation};
 use tollgate::message::headers::{connection_named, response_field_passes, trailer_passes};
-use tollgate::message::{Body, BodyError, InterimSink, Peer, Request, Response, Target};
+use tollgate::message::{Body, BodyError, Fields, InterimSink, Peer, Request, Response, Target};
 use tollgate::observe::Decision;
 use tollgate::store::MemoryStore;
 
@@ -221,7 +221,7 @@ fn judge_whole(asked: Asked, ours: &Reading, reference: &Reading) -> Result<(), 
 fn passed_on_by_us(asked: Asked, status: StatusCode, read: &HeaderMap) -> HeaderMap {
     let named = match status {
         StatusCode::SWITCHING_PROTOCOLS => Vec::new(),
-        _ => connection_named(read),
+        _ => connection_named(&read.clone().into()),
     };
     let mut headers = HeaderMap::new();
     for (name, value) in read {
@@ -472,12 +472,12 @@ impl World {
         let request = request(asked, read);
         let mut record = self.gateway.record(self.clock.monotonic(), &request);
         let Response { status, mut headers, mut body, tunnel } =
-            self.gateway.handle(request, &mut record).await;
+            self.gateway.handle(Box::new(request), &mut record).await;
         if record.decision == Decision::Refused {
             return;
         }
         headers.remove(header::LOCATION); // rewritten, on purpose
-        read.borrow_mut().head = Some((status, headers));
+        read.borrow_mut().head = Some((status, headers.into()));
         if let Some(mut tunnel) = tunnel {
             let mut through = tunnel.early.to_vec();
             while tunnel.stream.read_buf(&mut through).await.unwrap() > 0 {}
@@ -505,7 +505,7 @@ fn request(asked: Asked, read: &Rc<RefCell<Reading>>) -> Request {
         method: asked.method(),
         target: Target::parse(&Bytes::from_static(b"/x"), false).unwrap().0,
         version: Version::HTTP_11,
-        headers: HeaderMap::new(),
+        headers: Fields::new(),
         host: Some(HeaderValue::from_static("h")),
         upgrade,
         expects_continue: false,
@@ -533,8 +533,8 @@ impl HttpBody for Never {
 struct Sink(Rc<RefCell<Reading>>);
 
 impl InterimSink for Sink {
-    fn send(&self, status: StatusCode, headers: &HeaderMap) {
-        self.0.borrow_mut().interim.push((status, headers.clone()));
+    fn send(&self, status: StatusCode, headers: &Fields) {
+        self.0.borrow_mut().interim.push((status, headers.clone().into()));
     }
 }
 

@@ -1,6 +1,8 @@
 //! `traceparent` and `tracestate` (W3C Trace Context): where a request belongs among those of other programs.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
+
+use crate::message::Fields;
 
 /// A trace, and the span of whoever told us of it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -17,7 +19,7 @@ pub type SpanId = [u8; 8];
 
 impl Context {
     /// What a client tells. None where it tells nothing, or nothing that is well-formed: then a trace begins here.
-    pub(super) fn read(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn read(headers: &Fields) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).into_iter();
         let value = values.next()?;
         if values.next().is_some() {
@@ -94,14 +96,15 @@ const DIGITS: &[u8; 16] = b"0123456789abcdef";
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue};
+    use http::HeaderValue;
 
     use super::{Context, TRACEPARENT};
+    use crate::message::Fields;
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn read(values: &[&str]) -> Option<Context> {
-        let mut headers = HeaderMap::new();
+        let mut headers = Fields::new();
         for value in values {
             headers.append(TRACEPARENT, HeaderValue::from_str(value).unwrap());
         }

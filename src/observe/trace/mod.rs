@@ -15,14 +15,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderValue, Method, StatusCode, Version};
+
 use tokio::sync::mpsc::{Receiver, Sender, channel, error::TrySendError};
 
 pub use context::{SpanId, TraceId};
 
 use super::access::Record;
 use crate::clock::Clock;
-use crate::message::Request;
+use crate::message::{Fields, Request};
 use context::{Context, RANDOM, SAMPLED, TRACEPARENT, TRACESTATE, write_hex};
 
 /// One worker's part in tracing.
@@ -223,7 +224,7 @@ impl Trace {
 
     /// Has the upstream take part: it hears of the trace, and of the span that asks it. The state that vendors keep goes on
     /// with a context that was well-formed, and not without.
-    pub fn tell(&self, headers: &mut HeaderMap) {
+    pub fn tell(&self, headers: &mut Fields) {
         let Self { trace, client: span, flags, .. } = *self;
         headers.insert(TRACEPARENT, Context { trace, span, flags }.value());
         if self.parent.is_none() {

@@ -35,7 +35,7 @@ pub(super) async fn handle(
     respond: SendResponse<Bytes>,
 ) {
     let worker = Rc::clone(&session.worker);
-    let started = worker.clock.monotonic();
+    let started = worker.clock.recent();
     let _counted = worker.counters.in_flight.enter();
     let gateway = worker.gateway(); // this request's, to its end
     let peer = session.follow(&gateway);
@@ -111,7 +111,7 @@ fn take_request(
     peer: Rc<Peer>,
     head: Head,
     recv: RecvStream,
-) -> (Request, Option<RecvStream>) {
+) -> (Box<Request>, Option<RecvStream>) {
     let (body, recv) = match head.upgrade {
         Some(_) => (Body::Empty, Some(recv)),
         None => (exchange::body(recv, head.length, exchange), None),
@@ -119,7 +119,7 @@ fn take_request(
     let expects_continue = head.expects_continue && matches!(body, Body::Stream(_));
     exchange.owes_continue.set(expects_continue);
     let interim: Rc<dyn InterimSink> = Rc::<Exchange>::clone(exchange);
-    let request = Request {
+    let request = Box::new(Request {
         method: head.method,
         target: head.target,
         version: Version::HTTP_2,
@@ -130,7 +130,7 @@ fn take_request(
         body,
         peer,
         interim: Some(interim),
-    };
+    });
     (request, recv)
 }
 
@@ -152,7 +152,7 @@ async fn answer(
     let ends = matches!(framing, Framing::None | Framing::Length(0));
     let mut head = http::Response::new(());
     *head.status_mut() = status;
-    *head.headers_mut() = fields(response.headers, framing, &body, &worker.http_date());
+    *head.headers_mut() = fields(response.headers.into(), framing, &body, &worker.http_date());
     exchange.answering.set(true);
     exchange.owes_continue.set(false);
     let sent = exchange.respond.borrow_mut().send_response(head, ends);
@@ -334,8 +334,8 @@ impl<'a> Sender<'a> {
     fn wait(&mut self) -> Poll<Result<(), Unfinished>> {
         let worker = &self.session.worker;
         let limit = self.session.limits().idle_timeout;
-        self.session.waits.begin(self.number, Wait::Room, || worker.clock.monotonic() + limit);
-        match self.session.waits.has_passed(self.number, Wait::Room, || worker.clock.monotonic()) {
+        self.session.waits.begin(self.number, Wait::Room, || worker.clock.recent() + limit);
+        match self.session.waits.has_passed(self.number, Wait::Room, || worker.clock.recent()) {
             true => Poll::Ready(Err(Unfinished::Stalled)),
             false => Poll::Pending,
         }

@@ -16,7 +16,7 @@ use super::super::connection::{LINGER, MAX_LINGERED};
 use super::Session;
 use super::turns::Wait;
 use crate::message::headers::response_field_passes;
-use crate::message::{Body, BodyError, InterimSink};
+use crate::message::{Body, BodyError, Fields, InterimSink};
 
 /// A stream from its request to the head of its answer.
 pub(super) struct Exchange {
@@ -50,12 +50,12 @@ impl Exchange {
 }
 
 impl InterimSink for Exchange {
-    fn send(&self, status: StatusCode, headers: &HeaderMap) {
+    fn send(&self, status: StatusCode, headers: &Fields) {
         if self.answering.get() {
             return;
         }
         let passing = headers.iter().filter(|(name, _)| response_field_passes(name, &[]));
-        let passing = passing.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let passing = passing.cloned().collect();
         self.send_informational(status, passing);
     }
 }
@@ -93,7 +93,7 @@ pub(super) async fn drain(exchange: &Exchange, mut recv: RecvStream) {
     let session = &exchange.session;
     let (number, clock) = (exchange.number, &session.worker.clock);
     session.waits.end(number, Wait::Body);
-    session.waits.begin(number, Wait::Body, || clock.monotonic() + LINGER);
+    session.waits.begin(number, Wait::Body, || clock.recent() + LINGER);
     let mut left = MAX_LINGERED;
     poll_fn(|cx| {
         while let Poll::Ready(piece) = recv.poll_data(cx) {
@@ -104,8 +104,7 @@ pub(super) async fn drain(exchange: &Exchange, mut recv: RecvStream) {
             left -= piece.len();
             let _ = recv.flow_control().release_capacity(piece.len());
         }
-        match session.gone.get()
-            || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
+        match session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.recent())
         {
             true => Poll::Ready(()),
             false => Poll::Pending,
@@ -177,8 +176,8 @@ impl Incoming {
     fn poll_too_late(&self, session: &Session) -> bool {
         let (number, clock) = (self.exchange.number, &session.worker.clock);
         let limit = session.limits().idle_timeout;
-        session.waits.begin(number, Wait::Body, || clock.monotonic() + limit);
-        session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.monotonic())
+        session.waits.begin(number, Wait::Body, || clock.recent() + limit);
+        session.gone.get() || session.waits.has_passed(number, Wait::Body, || clock.recent())
     }
 }
 

@@ -10,20 +10,20 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use h2::ext::Protocol;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Uri, Version, header};
+use http::{HeaderValue, Method, Uri, Version, header};
 
 use crate::gateway::Refusal;
 use crate::http1::BadHead;
 use crate::http1::head::{MAX_FIELDS, content_length, expects_continue};
 use crate::message::target::is_authority;
-use crate::message::{BadTarget, Target};
+use crate::message::{BadTarget, Fields, Target};
 
 /// What a head says.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) method: Method,
     pub(super) target: Target,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: Fields,
     pub(super) host: Option<HeaderValue>,
     /// What extended CONNECT asks for, as `Upgrade` does.
     pub(super) upgrade: Option<HeaderValue>,
@@ -34,7 +34,7 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn read(parts: Parts) -> Result<Self, Refusal> {
-        let Parts { method, uri, mut headers, extensions, .. } = parts;
+        let Parts { method, uri, headers, extensions, .. } = parts;
         if headers.len() > MAX_FIELDS {
             return Err(BadHead::TooLarge.into());
         }
@@ -42,6 +42,7 @@ impl Head {
         if headers.values().any(|value| has_outer_blank(value.as_bytes())) {
             return Err(BadHead::Syntax.into());
         }
+        let mut headers = Fields::from(headers);
         let length = content_length(&headers)?;
         let expects_continue = expects_continue(&headers, Version::HTTP_2)?;
         let (mut method, mut upgrade) = (method, None);
@@ -67,7 +68,7 @@ impl Head {
         Ok(Self { method, target, headers, host: Some(host), upgrade, expects_continue, length })
     }
 
-    fn of_connect(headers: HeaderMap) -> Self {
+    fn of_connect(headers: Fields) -> Self {
         let (method, target) = (Method::CONNECT, Target::root());
         let (host, upgrade, expects_continue, length) = (None, None, false, None);
         Self { method, target, headers, host, upgrade, expects_continue, length }
@@ -95,7 +96,7 @@ fn target(uri: &Uri, method: &Method) -> Result<Target, Refusal> {
 }
 
 /// One authority, told once or twice the same.
-fn host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, BadHead> {
+fn host(uri: &Uri, headers: &Fields) -> Result<HeaderValue, BadHead> {
     let mut given = headers.get_all(header::HOST).into_iter();
     let (given, second) = (given.next(), given.next());
     let host = match (uri.authority(), given, second) {
@@ -114,7 +115,7 @@ fn host(uri: &Uri, headers: &HeaderMap) -> Result<HeaderValue, BadHead> {
 }
 
 /// RFC 9113 §8.2.3: one field where it is not HTTP/2 any more.
-fn join_cookies(headers: &mut HeaderMap) {
+fn join_cookies(headers: &mut Fields) {
     let crumbs: Vec<&[u8]> =
         headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes).collect();
     if crumbs.len() < 2 {
@@ -127,7 +128,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// The fields by which RFC 6455 §4.1 begins, and which extended CONNECT leaves out (RFC 8441 §5).
-fn begin_handshake(headers: &mut HeaderMap) -> Result<(), Refusal> {
+fn begin_handshake(headers: &mut Fields) -> Result<(), Refusal> {
     let mut nonce = [0; 16];
     rand::fill(&mut nonce).map_err(|_| Refusal::Internal)?;
     let key = HeaderValue::from_str(&STANDARD.encode(nonce)).map_err(|_| Refusal::Internal)?;
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn cookie_crumbs_are_joined_and_outer_blanks_refused() {
         let head = read("GET", "http://h/", &[("cookie", "a=1"), ("cookie", "b=2")]).unwrap();
-        let cookies: Vec<_> = head.headers.get_all("cookie").iter().collect();
+        let cookies: Vec<_> = head.headers.get_all("cookie").collect();
         assert_eq!(cookies, ["a=1; b=2"]);
         for value in [" x", "x ", "\tx"] {
             assert!(read("GET", "http://h/", &[("x-a", value)]).is_err(), "{value:?}");

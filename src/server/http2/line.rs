@@ -35,7 +35,7 @@ pub(super) struct Handle(pub(super) Rc<RefCell<Line>>);
 
 impl Line {
     pub(super) fn new(stream: Stream, early: Bytes, clock: Clock) -> Self {
-        let calm = Calm::new(clock.monotonic());
+        let calm = Calm::new(clock.recent());
         let (output, watch) = (Vec::new(), Watch::new());
         let (is_flooded, at_end) = (false, false);
         Self { stream, early, output, sent: 0, watch, calm, is_flooded, at_end, clock }
@@ -48,7 +48,7 @@ impl Line {
 
     /// Takes points of the client's; once there are none left, it is a flood.
     pub(super) fn spend(&mut self, cost: u32) {
-        if cost > 0 && !self.calm.spend(cost, self.clock.monotonic()) {
+        if cost > 0 && !self.calm.spend(cost, self.clock.recent()) {
             self.is_flooded = true;
         }
     }

@@ -32,10 +32,10 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, StatusCode};
+    use http::{HeaderValue, StatusCode};
 
     use super::{accept_of, agree};
-    use crate::message::{Body, Response};
+    use crate::message::{Body, Fields, Response};
 
     #[test]
     fn only_the_answer_to_the_key_that_was_sent_is_taken() {
@@ -47,9 +47,10 @@ mod tests {
             (Some(""), false),
             (None, false),
         ] {
-            let mut headers = HeaderMap::new();
+            let mut headers = Fields::new();
             if let Some(accept) = accept {
-                headers.insert("sec-websocket-accept", HeaderValue::from_static(accept));
+                headers
+                    .insert(http::header::SEC_WEBSOCKET_ACCEPT, HeaderValue::from_static(accept));
             }
             let mut response = Response::new(StatusCode::SWITCHING_PROTOCOLS, headers, Body::Empty);
             assert_eq!(agree(&mut response, Some(&key)).is_ok(), is_good, "{accept:?}");

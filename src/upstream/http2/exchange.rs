@@ -183,7 +183,7 @@ impl Wait<'_> {
             StatusCode::CONTINUE => {} // ours to send
             status => {
                 if let (Some(sink), true) = (&self.request.interim, self.interim <= MAX_INTERIM) {
-                    sink.send(status, answer.headers());
+                    sink.send(status, &answer.headers().clone().into());
                 }
             }
         }
