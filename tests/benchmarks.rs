@@ -6,6 +6,8 @@
 // Built with the tests' own profile: no benchmark is compiled for this.
 #[path = "../benches/compare/main.rs"]
 mod compare;
+#[path = "../benches/steps/mod.rs"]
+mod steps;
 
 use std::fs;
 use std::path::PathBuf;
@@ -74,6 +76,17 @@ fn a_short_comparison_makes_a_whole_table_without_a_bad_answer() {
     }
     fs::remove_file(markdown).unwrap();
     fs::remove_file(json).unwrap();
+}
+
+#[test]
+fn every_step_that_is_counted_does_what_it_is_counted_for() {
+    // ten thousand routes take long to make ready without optimisation, and are found by the code that finds a thousand
+    for (name, ready) in steps::ALL.iter().filter(|step| !step.0.contains("10,000")) {
+        println!("{name}"); // told if one panics
+        let mut run = ready();
+        run();
+        run();
+    }
 }
 
 #[test]

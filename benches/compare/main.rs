@@ -4,7 +4,7 @@
 //! through. Then they take turns within seconds, and what is compared is the CPU time that a finished request cost, round
 //! by round: it holds where a busy neighbour or a clock that drifts would spoil requests a second.
 
-#![allow(unreachable_pub)] // a test has this as a module, too
+#![allow(missing_docs, unreachable_pub, clippy::disallowed_methods)] // a test has this as a module, too; time is real
 
 #[path = "../lab/mod.rs"]
 mod lab;
@@ -15,7 +15,6 @@ mod options;
 mod report;
 mod workloads;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -25,6 +24,7 @@ use lab::kernel::Precedence;
 use lab::keys::Keys;
 use lab::peers::{Ground, Peer};
 use lab::process::heed_signals;
+use lab::program::{self, Named};
 use lab::tools::{Tool, require};
 use lab::upstream::Upstream;
 use lab::{Result, Trouble, While as _};
@@ -52,7 +52,10 @@ pub fn run(options: &Options) -> Result<String> {
     let workloads = options.workloads()?;
     let peers = options.peers()?;
     require(&tools(options, &peers, &workloads), options.install)?;
-    let programs = programs(options, &peers)?;
+    let programs = match peers.iter().any(|peer| peer == "tollgate") {
+        true => program::all(&options.tollgate)?,
+        false => Vec::new(),
+    };
     let cores = options.cores()?;
     let precedence = if options.polite { None } else { Precedence::take() };
     if precedence.is_none() && !options.polite {
@@ -105,38 +108,7 @@ fn tools(options: &Options, peers: &[String], workloads: &[workloads::Workload])
     tools
 }
 
-/// The tollgates that are compared: those that were named, or the one of this package as users build it.
-fn programs(options: &Options, peers: &[String]) -> Result<Vec<(String, PathBuf)>> {
-    if !options.tollgate.is_empty() {
-        return Ok(options.tollgate.clone());
-    }
-    match peers.iter().any(|peer| peer == "tollgate") {
-        true => Ok(vec![("tollgate".to_owned(), build()?)]),
-        false => Ok(Vec::new()),
-    }
-}
-
-/// Not the one that was built beside this program: the tests' dependencies turn features on that users do not have.
-fn build() -> Result<PathBuf> {
-    eprintln!("building target/release/tollgate as users do (cargo build --release)");
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let folder = env!("CARGO_MANIFEST_DIR");
-    let arguments = ["build", "--release", "--locked", "--bin", "tollgate"];
-    let mut command = std::process::Command::new(cargo);
-    let status = command.args(arguments).current_dir(folder).status().during("cargo build")?;
-    if !status.success() {
-        return Err(Trouble::new("cargo build --release failed"));
-    }
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(PathBuf::from(folder).join(target).join("release/tollgate"))
-}
-
-fn start(
-    ground: &Ground<'_>,
-    names: &[String],
-    programs: &[(String, PathBuf)],
-) -> Result<Vec<Peer>> {
+fn start(ground: &Ground<'_>, names: &[String], programs: &[Named]) -> Result<Vec<Peer>> {
     let mut peers = Vec::new();
     for name in names {
         match name.as_str() {

@@ -158,6 +158,7 @@ impl Bench<'_> {
             close: workload.close,
             seconds,
             refused: workload.asks == Asks::WithoutToken,
+            ..Load::default()
         })
     }
 

@@ -6,6 +6,7 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::lab::peers::Peer;
+use super::lab::program::{Named, named};
 use super::lab::{Result, Trouble, While as _, kernel};
 use super::workloads::{self, Workload};
 
@@ -41,7 +42,7 @@ pub struct Options {
     pub peers: String,
     /// A tollgate to measure instead of this package's; repeat it for before and after.
     #[arg(long, value_name = "NAME=PROGRAM", value_parser = named)]
-    pub tollgate: Vec<(String, PathBuf)>,
+    pub tollgate: Vec<Named>,
     /// Whom ratios are to (default: haproxy, or else the first).
     #[arg(long, value_name = "PEER")]
     pub baseline: Option<String>,
@@ -132,14 +133,5 @@ impl Options {
             Some(file) => std::fs::write(file, format!("{value:#}\n")).during(file.display()),
             None => Ok(()),
         }
-    }
-}
-
-fn named(text: &str) -> std::result::Result<(String, PathBuf), String> {
-    let (name, program) = text.split_once('=').ok_or("NAME=PROGRAM is expected")?;
-    let program = PathBuf::from(program);
-    match program.is_file() {
-        true => Ok((name.to_owned(), program)),
-        false => Err(format!("there is no program {}", program.display())),
     }
 }

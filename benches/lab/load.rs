@@ -32,14 +32,36 @@ pub struct Load {
     pub path: String,
     /// Of a POST; a GET has none.
     pub body: Option<PathBuf>,
+    /// What that is.
+    pub content_type: &'static str,
     /// A file with a token on each line, to be sent in turn.
     pub tokens: Option<PathBuf>,
     pub connections: usize,
+    pub threads: usize,
     /// Whether each request has a connection of its own.
     pub close: bool,
     pub seconds: u32,
     /// Whether every answer is to be a refusal.
     pub refused: bool,
+}
+
+impl Default for Load {
+    /// GET of 1 KiB on 64 kept connections for a second.
+    fn default() -> Self {
+        Self {
+            front: Front::Clear,
+            port: 0,
+            path: "/1k".to_owned(),
+            body: None,
+            content_type: "application/json",
+            tokens: None,
+            connections: 64,
+            threads: 1,
+            close: false,
+            seconds: 1,
+            refused: false,
+        }
+    }
 }
 
 /// What the load generator saw.
@@ -70,7 +92,7 @@ impl Load {
         let method = if self.body.is_some() { "POST" } else { "GET" };
         let command = [
             Tool::Wrk.path()?,
-            "-t1".to_owned(),
+            format!("-t{}", self.threads),
             format!("-c{}", self.connections),
             format!("-d{}s", self.seconds),
             "-s".to_owned(),
@@ -82,6 +104,7 @@ impl Load {
             named(&self.body),
             named(&self.tokens),
             u8::from(self.close).to_string(),
+            self.content_type.to_owned(),
         ];
         let said = run(&command, cores, &folder.file("load"), self.limit())?;
         let line = said.lines().find_map(|line| line.strip_prefix("RESULT "));

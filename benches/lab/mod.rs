@@ -10,6 +10,7 @@ pub mod keys;
 pub mod load;
 pub mod peers;
 pub mod process;
+pub mod program;
 pub mod tools;
 pub mod upstream;
 

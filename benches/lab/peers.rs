@@ -9,7 +9,7 @@ use super::keys::{AUDIENCE, ISSUER, Keys};
 use super::process::{Server, first_line};
 use super::tools::Tool;
 use super::upstream::Upstream;
-use super::{Result, While as _, free_port, kernel};
+use super::{Result, Trouble, While as _, free_port, kernel};
 
 /// Open files that a peer is allowed, if we are.
 const FILES: u64 = 65_536;
@@ -55,33 +55,56 @@ pub struct Setting<'a> {
     pub server: &'a str,
     /// The secret of the client `bench`, as a line.
     pub client: &'a str,
+    /// What follows in the file.
+    pub further: &'a str,
 }
 
 impl Default for Setting<'_> {
     fn default() -> Self {
-        Self { workers: 1, server: "", client: "secret = \"J6zV0c1yQm8r5nT2bK9wX4sD7fG3hL0p\"" }
+        let client = "secret = \"J6zV0c1yQm8r5nT2bK9wX4sD7fG3hL0p\"";
+        Self { workers: 1, server: "", client, further: "" }
     }
 }
 
 impl Ground<'_> {
     pub fn haproxy(&self) -> Result<Peer> {
-        let (program, ports) = (Tool::Haproxy.path()?, Ports::new()?);
-        let config = self.configure("haproxy", include_str!("haproxy.cfg"), ports, &[])?;
-        let command = [&program, "-f", &config.display().to_string(), "-db"].map(str::to_owned);
-        let version = first_line(&[&program, "-v"]);
+        let (prepared, ports) = self.prepared_haproxy()?;
+        let version = first_line(&[&Tool::Haproxy.path()?, "-v"]);
         let version = version.split(" - ").next().unwrap_or_default().replace(" version", "");
-        self.one_process("haproxy", &command, ports, version, true)
+        let version = version.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        self.one_process("haproxy", &prepared.words, ports, version, true)
     }
 
     pub fn nginx(&self) -> Result<Peer> {
+        let (prepared, ports) = self.prepared_nginx()?;
+        let version = first_line(&[&Tool::Nginx.path()?, "-v"]);
+        let version = version.replace("nginx version: nginx/", "nginx ");
+        self.one_process("nginx", &prepared.words, ports, version, false)
+    }
+
+    /// HAProxy or nginx, by the name of its program; it is not started.
+    pub fn prepared(&self, name: &str) -> Result<Prepared> {
+        match name {
+            "haproxy" => Ok(self.prepared_haproxy()?.0),
+            "nginx" => Ok(self.prepared_nginx()?.0),
+            other => Err(Trouble::new(format!("no peer is called {other}"))),
+        }
+    }
+
+    fn prepared_haproxy(&self) -> Result<(Prepared, Ports)> {
+        let (program, ports) = (Tool::Haproxy.path()?, Ports::new()?);
+        let config = self.configure("haproxy", include_str!("haproxy.cfg"), ports, &[])?;
+        let words = [&program, "-f", &config.display().to_string(), "-db"].map(str::to_owned);
+        Ok((Prepared { port: ports.clear, words: words.to_vec() }, ports))
+    }
+
+    fn prepared_nginx(&self) -> Result<(Prepared, Ports)> {
         let (program, ports) = (Tool::Nginx.path()?, Ports::new()?);
         let config = self.configure("nginx", include_str!("nginx.conf"), ports, &[])?;
         let own = self.own("nginx")?.display().to_string();
-        let log = format!("{own}/error.log");
-        let config = config.display().to_string();
-        let command = [&program, "-p", &own, "-e", &log, "-c", &config].map(str::to_owned);
-        let version = first_line(&[&program, "-v"]).replace("nginx version: nginx/", "nginx ");
-        self.one_process("nginx", &command, ports, version, false)
+        let (log, config) = (format!("{own}/error.log"), config.display().to_string());
+        let words = [&program, "-p", &own, "-e", &log, "-c", &config].map(str::to_owned);
+        Ok((Prepared { port: ports.clear, words: words.to_vec() }, ports))
     }
 
     /// Two processes: TLS is for all listeners of one.
@@ -128,19 +151,18 @@ impl Ground<'_> {
         name: &str,
         program: &Path,
         setting: &Setting<'_>,
-    ) -> Result<PreparedTollgate> {
+    ) -> Result<Prepared> {
         let ports = Ports::new()?;
         let values = [
             ("WORKERS", setting.workers.to_string()),
             ("SERVER", setting.server.to_owned()),
             ("CLIENT", setting.client.to_owned()),
+            ("FURTHER", setting.further.to_owned()),
         ];
         let config = self.configure(name, include_str!("tollgate.toml"), ports, &values)?;
         let (program, config) = (program.display().to_string(), config.display().to_string());
-        // The access log is written as ever, and read by nobody.
-        let script = "exec \"$0\" run --config \"$1\" >/dev/null";
-        let words = ["sh", "-c", script, &program, &config].map(str::to_owned).to_vec();
-        Ok(PreparedTollgate { port: ports.clear, words })
+        let words = [&program, "run", "--config", &config].map(str::to_owned).to_vec();
+        Ok(Prepared { port: ports.clear, words })
     }
 
     fn one_process(
@@ -196,7 +218,7 @@ impl Ground<'_> {
             ("AUDIENCE", AUDIENCE.to_owned()),
             ("FILES", files.to_string()),
             // Two descriptors for each connection, and some of its own.
-            ("MAXCONN", ((files - 200) / 2).min(20_000).to_string()),
+            ("MAXCONN", ((files - 200) / 2).min(30_000).to_string()),
         ];
         let mut text = template.to_owned();
         for (key, value) in values.iter().chain(further) {
@@ -208,8 +230,8 @@ impl Ground<'_> {
     }
 }
 
-/// A tollgate that could be started.
-pub struct PreparedTollgate {
+/// A peer that could be started.
+pub struct Prepared {
     pub port: u16,
     pub words: Vec<String>,
 }

@@ -59,14 +59,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it on these cores, in a session of its own; what it says goes to `log`.
+    /// Starts it on these cores, in a session of its own. What it says of itself goes to `log`; its standard output, where
+    /// tollgate writes the access log, is read by nobody.
     pub fn start(name: &str, command: &[String], cores: &[usize], log: &Path) -> Result<Self> {
-        let out = File::create(log).during(log.display())?;
-        let again = out.try_clone().during(log.display())?;
+        let said = File::create(log).during(log.display())?;
         // Not even our own violent end leaves it behind.
         let mut started = Command::new("setsid");
         started.args(["setpriv", "--pdeathsig", "TERM", "--"]).args(command);
-        started.stdin(Stdio::null()).stdout(out).stderr(again);
+        started.stdin(Stdio::null()).stdout(Stdio::null()).stderr(said);
         let home = kernel::cores()?;
         kernel::pin(cores)?;
         let child = started.spawn();
@@ -116,6 +116,11 @@ impl Drop for Server {
             thread::sleep(GLANCE);
         }
     }
+}
+
+/// Ends a process at once.
+pub fn end(process: u32) {
+    send(process, Signal::KILL);
 }
 
 fn send(process: u32, signal: Signal) {

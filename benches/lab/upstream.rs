@@ -1,7 +1,6 @@
 //! An HTTP/1.1 upstream that costs clearly less than a proxy: one thread of this program, on a core of its own choice.
 //! The path says how much is answered (`/1k`, `/64k`, `/1m`); `X-Body` says how long the request's body was.
 
-use std::future::Future;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
@@ -10,12 +9,14 @@ use std::thread;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 
-use super::{Result, Trouble, While as _, kernel};
+use super::{Result, While as _, kernel};
 
 /// The longest head of a request, and the longest chunk of a body.
 const INPUT: usize = 16 * 1024;
 /// What goes out together with the head of an answer.
 const TOGETHER: usize = 16 * 1024;
+/// What a request, and the answer to it, mostly fit in.
+const USUAL: usize = 2 * 1024;
 const LARGEST: usize = 1024 * 1024;
 const BACKLOG: u32 = 4096;
 static FILLER: [u8; LARGEST] = [b'x'; LARGEST];
@@ -66,20 +67,17 @@ fn serve_all(tell: mpsc::Sender<Result<Upstream>>) -> Result<()> {
 }
 
 /// Answers one request after the other, until the peer goes or says something odd.
-fn serve(mut stream: TcpStream) -> impl Future<Output = io::Result<()>> {
-    async move {
-        let mut input = Vec::with_capacity(INPUT);
-        let mut output = Vec::with_capacity(TOGETHER + 256);
-        loop {
-            let Some(request) = head(&mut stream, &mut input).await? else { return Ok(()) };
-            let body = match request.framing {
-                Framing::Length(length) => skip(&mut stream, &mut input, length).await?,
-                Framing::Chunked => skip_chunks(&mut stream, &mut input).await?,
-            };
-            answer(&mut stream, &request, body, &mut output).await?;
-            if request.close {
-                return Ok(());
-            }
+async fn serve(mut stream: TcpStream) -> io::Result<()> {
+    let (mut input, mut output) = (Vec::with_capacity(USUAL), Vec::with_capacity(USUAL));
+    loop {
+        let Some(request) = head(&mut stream, &mut input).await? else { return Ok(()) };
+        let body = match request.framing {
+            Framing::Length(length) => skip(&mut stream, &mut input, length).await?,
+            Framing::Chunked => skip_chunks(&mut stream, &mut input).await?,
+        };
+        answer(&mut stream, &request, body, &mut output).await?;
+        if request.close {
+            return Ok(());
         }
     }
 }
@@ -194,13 +192,4 @@ async fn more(stream: &mut TcpStream, input: &mut Vec<u8>) -> io::Result<bool> {
         return Err(io::ErrorKind::InvalidData.into());
     }
     Ok(stream.read_buf(input).await? > 0)
-}
-
-impl Upstream {
-    pub fn url(&self) -> Result<String> {
-        match self.port {
-            0 => Err(Trouble::new("the upstream has no port")),
-            port => Ok(format!("http://127.0.0.1:{port}")),
-        }
-    }
 }

@@ -1,14 +1,14 @@
--- For wrk. Arguments: METHOD PATH BODY_FILE|- TOKEN_FILE|- CLOSE(0|1)
+-- For wrk. Arguments: METHOD PATH BODY_FILE|- TOKEN_FILE|- CLOSE(0|1) CONTENT_TYPE
 -- One fixed request goes out of a static buffer; with more tokens than one, all requests are written at the start and
 -- sent in turn.
 function init(args)
-  local method, path, body, tokens, close = args[1], args[2], args[3], args[4], args[5]
+  local method, path, body, tokens, close, kind = args[1], args[2], args[3], args[4], args[5], args[6]
   wrk.method, wrk.path = method, path
   if body ~= "-" then
     local file = io.open(body, "rb")
     wrk.body = file:read("*a")
     file:close()
-    wrk.headers["Content-Type"] = "application/json"
+    wrk.headers["Content-Type"] = kind
   end
   if close == "1" then wrk.headers["Connection"] = "close" end
   if tokens == "-" then return end

@@ -174,7 +174,7 @@ fn wanted(request: &Request) -> Option<Method> {
 
 /// The value of a field that is there once.
 fn one<'a>(headers: &'a Fields, name: &HeaderName) -> Option<&'a HeaderValue> {
-    let mut values = headers.get_all(name).into_iter();
+    let mut values = headers.get_all(name);
     values.next().filter(|_| values.next().is_none())
 }
 

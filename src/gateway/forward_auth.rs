@@ -187,7 +187,7 @@ pub(super) fn speaks_nginx(headers: &Fields) -> bool {
 
 /// The one value of a field.
 fn field<'a>(headers: &'a Fields, name: &str) -> Result<Option<&'a [u8]>, Unverifiable> {
-    let mut values = headers.get_all(name).into_iter();
+    let mut values = headers.get_all(name);
     match (values.next(), values.next()) {
         (value, None) => Ok(value.map(HeaderValue::as_bytes)),
         (_, Some(_)) => Err(Unverifiable::Original),

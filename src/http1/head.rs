@@ -269,7 +269,7 @@ fn host(
     version: Version,
     authority: Option<Bytes>,
 ) -> Result<Option<HeaderValue>, BadHead> {
-    let mut given = headers.get_all(header::HOST).into_iter();
+    let mut given = headers.get_all(header::HOST);
     let host = match (given.next(), given.next()) {
         (Some(host), None) if is_authority(host.as_bytes()) => Some(host.clone()),
         (None, None) if version == Version::HTTP_10 => None,
@@ -297,7 +297,7 @@ fn request_framing(headers: &Fields, version: Version) -> Result<Decoder, BadHea
 /// # Errors
 /// [`BadHead::ContentLength`] for anything else.
 pub fn content_length(headers: &Fields) -> Result<Option<u64>, BadHead> {
-    let mut given = headers.get_all(header::CONTENT_LENGTH).into_iter();
+    let mut given = headers.get_all(header::CONTENT_LENGTH);
     let Some(value) = given.next() else { return Ok(None) };
     let digits = value.as_bytes();
     if given.next().is_some()
@@ -313,7 +313,7 @@ pub fn content_length(headers: &Fields) -> Result<Option<u64>, BadHead> {
 
 /// Whether the body is chunked, and nothing but chunked.
 fn is_chunked(headers: &Fields, version: Version) -> Result<bool, BadHead> {
-    let mut given = headers.get_all(header::TRANSFER_ENCODING).into_iter();
+    let mut given = headers.get_all(header::TRANSFER_ENCODING);
     let Some(value) = given.next() else { return Ok(false) };
     if version == Version::HTTP_10 || headers.contains_key(header::CONTENT_LENGTH) {
         return Err(BadHead::Framing);

@@ -136,7 +136,6 @@ const MAX_CONNECTION_NAMED: usize = 32;
 pub fn tokens<'a>(headers: &'a Fields, name: &HeaderName) -> impl Iterator<Item = &'a str> {
     headers
         .get_all(name)
-        .into_iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|text| text.split(','))
         .map(|token| token.trim_matches([' ', '\t']))

@@ -38,7 +38,7 @@ pub fn network(address: IpAddr) -> u128 {
 }
 
 fn chain(headers: &Fields, name: &str, read: fn(&str) -> Option<IpAddr>) -> Vec<Option<IpAddr>> {
-    let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(name).filter_map(|value| value.to_str().ok());
     values
         .flat_map(|text| text.split(','))
         .take(MAX_HOPS)

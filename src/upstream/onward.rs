@@ -271,7 +271,7 @@ fn tell_origin_of(request: &Request, out: &mut impl Sheet) {
     let peer = &request.peer;
     let scheme = if peer.https { "https" } else { "http" };
     let believed = |name: &'static str| {
-        peer.trusted.then(|| request.headers.get_all(name).into_iter()).into_iter().flatten()
+        peer.trusted.then(|| request.headers.get_all(name)).into_iter().flatten()
     };
     let host = request.host.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
 

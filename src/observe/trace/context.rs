@@ -20,7 +20,7 @@ pub type SpanId = [u8; 8];
 impl Context {
     /// What a client tells. None where it tells nothing, or nothing that is well-formed: then a trace begins here.
     pub(super) fn read(headers: &Fields) -> Option<Self> {
-        let mut values = headers.get_all(TRACEPARENT).into_iter();
+        let mut values = headers.get_all(TRACEPARENT);
         let value = values.next()?;
         if values.next().is_some() {
             return None;

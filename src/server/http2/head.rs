@@ -97,7 +97,7 @@ fn target(uri: &Uri, method: &Method) -> Result<Target, Refusal> {
 
 /// One authority, told once or twice the same.
 fn host(uri: &Uri, headers: &Fields) -> Result<HeaderValue, BadHead> {
-    let mut given = headers.get_all(header::HOST).into_iter();
+    let mut given = headers.get_all(header::HOST);
     let (given, second) = (given.next(), given.next());
     let host = match (uri.authority(), given, second) {
         (Some(authority), None, None) => {
@@ -116,8 +116,7 @@ fn host(uri: &Uri, headers: &Fields) -> Result<HeaderValue, BadHead> {
 
 /// RFC 9113 §8.2.3: one field where it is not HTTP/2 any more.
 fn join_cookies(headers: &mut Fields) {
-    let crumbs: Vec<&[u8]> =
-        headers.get_all(header::COOKIE).into_iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<&[u8]> = headers.get_all(header::COOKIE).map(HeaderValue::as_bytes).collect();
     if crumbs.len() < 2 {
         return;
     }
