@@ -236,6 +236,8 @@ impl Shared {
 
 /// One thread, until the service is gone.
 fn work(jobs: &Mutex<Receiver<Job>>, shared: &Shared, clock: &Clock, units: u64, memory: u32) {
+    // Linux has a priority for each thread, and 0 is this one. Where it is denied hashing only competes more.
+    let _ = rustix::process::setpriority_process(None, PRIORITY);
     let next = || jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
     while let Ok(job) = next() {
         if !shared.is_wanted(&job.name) {
@@ -261,6 +263,8 @@ fn attempt_all(attempts: &[Attempt], units: u64, memory: u32) -> Option<Match> {
     None
 }
 
+/// `nice` of the threads: forwarding comes first where both want a core, and hashing still gets a tenth of one.
+const PRIORITY: i32 = 10;
 /// Hashes that may wait: at 20 ms each the last waits about a second.
 const QUEUE: usize = 64;
 /// Requests that may wait for one hash.

@@ -42,6 +42,7 @@ use crate::clock::Clock;
 use crate::config::{Settings, TokenFormat};
 use crate::identity::{Principal, Scopes};
 use crate::keys::KeyRing;
+use crate::message::text::write_number;
 use crate::message::{BodyError, Fields};
 use crate::reference::Bond;
 use crate::store::{Store, StoreError};
@@ -416,23 +417,25 @@ async fn read<B: Body<Data = Bytes, Error = BodyError>>(
 }
 
 impl Granted {
-    /// RFC 6749 §5.1.
+    /// RFC 6749 §5.1. Nothing of it needs escaping: a token is base64url with dots, and a scope has neither quotes nor
+    /// backslashes (§3.3).
     fn into_answer(self) -> Answer {
-        #[derive(Serialize)]
-        struct Success<'a> {
-            access_token: &'a str,
-            token_type: &'static str,
-            expires_in: u64,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            scope: Option<String>,
+        let scope = self.scopes.to_string();
+        let mut body = Vec::with_capacity(self.token.len() + scope.len() + 96);
+        body.extend_from_slice(b"{\"access_token\":\"");
+        body.extend_from_slice(self.token.as_bytes());
+        body.extend_from_slice(b"\",\"token_type\":\"Bearer\",\"expires_in\":");
+        write_number(&mut body, self.expires_in);
+        if !scope.is_empty() {
+            body.extend_from_slice(b",\"scope\":\"");
+            body.extend_from_slice(scope.as_bytes());
+            body.push(b'"');
         }
-        let scope = Some(self.scopes.to_string()).filter(|scope| !scope.is_empty());
-        let (access_token, expires_in) = (self.token.as_str(), self.expires_in);
-        let success = Success { access_token, token_type: "Bearer", expires_in, scope };
+        body.push(b'}');
         Answer {
             status: StatusCode::OK,
             headers: common_headers(),
-            body: json(&success),
+            body: body.into(),
             client_id: None,
             authentication: "",
             code: "issued",

@@ -119,6 +119,10 @@ type Meant = fn(&[u8], &Reading) -> bool;
 const STRICTER: &[(&str, Meant)] = &[
     // RFC 9112 §2.2 lets a recipient take LF for a line end; two readers in a row then see two messages
     ("a line ends with LF alone", |bytes, _| has_bare_line_feed(bytes)),
+    // RFC 9112 §2.2 forgives empty lines before a request only; one is passed over all the same, as hyper does with any
+    ("more than one empty line before a status line", |bytes, _| {
+        bytes.windows(5).any(|window| window == b"\r\n\r\nH")
+    }),
     // RFC 9110 §15: there are no classes above 5
     ("a status above 599", |_, read| read.statuses().any(|status| status.as_u16() > 599)),
     // RFC 9112 §6.3 rule 5; hyper takes the same number twice, and looks at it only where it frames a body
