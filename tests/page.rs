@@ -235,4 +235,4 @@ impl Drop for Browser {
 }
 
 /// For a browser's next word, on a machine that does much else.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+use hashbrown::hash_map::IntoIter;
 use http::{HeaderName, HeaderValue};
 use serde_json::Value;
 
@@ -23,6 +24,8 @@ pub(super) struct Cache {
     old: HashMap<Box<[u8]>, Entry, RandomState>,
     young_bytes: usize,
     old_bytes: usize,
+    /// What the last turn dropped: let go of bit by bit, since all of it at once would hold everybody up.
+    leaving: IntoIter<Box<[u8]>, Entry>,
     seen: Seen,
     /// Since they were last told.
     hits: u64,
@@ -67,8 +70,9 @@ struct Entry {
 impl Cache {
     pub(super) fn new() -> Self {
         let (young, old) = (HashMap::default(), HashMap::default());
+        let leaving = HashMap::<_, _, RandomState>::default().into_iter();
         let seen = Seen { bits: vec![0; SEEN / 64].into(), count: 0 };
-        Self { young, old, young_bytes: 0, old_bytes: 0, seen, hits: 0, misses: 0 }
+        Self { young, old, young_bytes: 0, old_bytes: 0, leaving, seen, hits: 0, misses: 0 }
     }
 
     /// Whom `token` speaks for, if that is known, holds at `now`, and `stands` says so; unless it was called back.
@@ -131,10 +135,9 @@ impl Cache {
         }
         let weight = weight(token, caller);
         if !self.has_room(weight) {
-            std::mem::swap(&mut self.young, &mut self.old);
-            self.young.clear();
-            self.old_bytes = std::mem::take(&mut self.young_bytes);
+            self.turn();
         }
+        self.leaving.by_ref().take(LEAVING_AT_ONCE).for_each(drop);
         let principal = &caller.principal;
         let not_before = principal.not_before.unwrap_or(0);
         let (expires_at, caller) = (principal.expires_at, Rc::clone(caller));
@@ -142,6 +145,15 @@ impl Cache {
         if self.young.insert(token.into(), entry).is_none() {
             self.young_bytes += weight;
         }
+    }
+
+    /// What is young is old from now on; what was old goes.
+    fn turn(&mut self) {
+        let (room, hasher) = (self.young.len(), self.young.hasher().clone());
+        let next = HashMap::with_capacity_and_hasher(room, hasher);
+        let young = std::mem::replace(&mut self.young, next);
+        self.leaving = std::mem::replace(&mut self.old, young).into_iter();
+        self.old_bytes = std::mem::take(&mut self.young_bytes);
     }
 
     /// Forgets everything.
@@ -230,9 +242,11 @@ const FIXED: usize =
 /// What the allocator adds to a piece of memory, and what it loses by rounding up.
 const PIECE: usize = 24;
 const HEADER: usize = size_of::<(HeaderName, HeaderValue)>();
+/// Entries of a dropped generation that are let go of with each new one: it is empty before the next turn comes.
+const LEAVING_AT_ONCE: usize = 4;
 /// For each worker, over both generations. More tokens than this in use at once are verified again now and then.
 const MAX_ENTRIES: usize = 32 * 1024;
-/// For each worker, over both generations.
+/// For each worker, over both generations; one that was dropped may hold half as much again until all of it is let go of.
 const MAX_BYTES: usize = 32 * 1024 * 1024;
 
 #[cfg(test)]
