@@ -105,9 +105,10 @@ impl Clock {
     }
 }
 
-/// Runs `future`; each of its polls looks at the clock once, for all that asks for the recent time.
-pub async fn looking<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
+/// Runs the future that `make` makes (here, so that it is not moved and kept twice); each of its polls looks at the clock
+/// once, for all that asks for the recent time.
+pub async fn looking<F: Future>(make: impl FnOnce() -> F) -> F::Output {
+    let mut future = pin!(make());
     poll_fn(|cx| {
         let _poll = Poll::begin();
         future.as_mut().poll(cx)
@@ -162,7 +163,7 @@ mod tests {
         let clock = Clock::system();
         let first = clock.recent();
         while clock.recent() == first {}
-        let seen = futures_util::FutureExt::now_or_never(looking(async {
+        let seen = futures_util::FutureExt::now_or_never(looking(|| async {
             let (first, wall) = (clock.recent(), clock.recent_unix());
             while clock.monotonic() == first {}
             (clock.recent() == first, clock.recent_unix() == wall, clock.unix() >= wall)
@@ -173,7 +174,7 @@ mod tests {
     #[test]
     fn an_adjustable_clock_moves_the_recent_time_within_a_poll_too() {
         let clock = Clock::adjustable();
-        let moved = futures_util::FutureExt::now_or_never(looking(async {
+        let moved = futures_util::FutureExt::now_or_never(looking(|| async {
             let (time, wall) = (clock.recent(), clock.recent_unix_seconds());
             clock.skip(Duration::from_secs(5));
             clock.advance(3_600);

@@ -6,12 +6,14 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::aws_lc_rs::{Ticketer, default_provider};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::DEFAULT_KX_GROUPS;
+use rustls::crypto::aws_lc_rs::{DEFAULT_CIPHER_SUITES, Ticketer, default_provider};
 use rustls::pki_types::{CertificateDer, UnixTime};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{CipherSuite, NamedGroup, RootCertStore, ServerConfig};
 
 use crate::certificate::stands_for;
 use crate::clock::Clock;
@@ -44,6 +46,8 @@ struct Entry {
     /// Hosts, perhaps with a wildcard.
     names: Vec<String>,
     config: Arc<ServerConfig>,
+    /// The same for clients who are as safe with AES of 128 bits, which costs us less.
+    lighter: Arc<ServerConfig>,
     /// What is asked of clients, by its digest.
     demand: Demand,
 }
@@ -72,7 +76,11 @@ impl TlsServer {
         let entries = settings.iter().map(|one| {
             let names = one.certificate.hosts().map(str::to_owned).collect();
             let demand = one.clients.as_ref().map_or([0; 32], |clients| clients.digest);
-            Ok(Entry { names, config: Arc::new(config(one, http2, clock)?), demand })
+            let config = config(one, http2, clock, default_provider())?;
+            let mut lighter = self::config(one, http2, clock, preferring_aes_128())?;
+            lighter.ignore_client_order = true;
+            lighter.ticketer = Arc::clone(&config.ticketer); // a session goes on by either
+            Ok(Entry { names, config: Arc::new(config), lighter: Arc::new(lighter), demand })
         });
         let mut entries = entries.collect::<Result<Vec<_>, TlsServerError>>()?.into_iter();
         Ok(entries.next().map(|first| {
@@ -87,6 +95,14 @@ impl TlsServer {
     pub fn choose(&self, host: Option<&str>) -> (Arc<ServerConfig>, Demand) {
         let entry = self.entry(host);
         (Arc::clone(&entry.config), entry.demand)
+    }
+
+    /// The same, for whoever begins with this message.
+    #[must_use]
+    pub fn choose_for(&self, hello: &ClientHello<'_>) -> (Arc<ServerConfig>, Demand) {
+        let entry = self.entry(hello.server_name());
+        let config = if is_as_safe_with_aes_128(hello) { &entry.lighter } else { &entry.config };
+        (Arc::clone(config), entry.demand)
     }
 
     /// Whether a connection on which this was asked of the client may carry requests for `host`: the host's own
@@ -120,8 +136,9 @@ fn config(
     settings: &ServerTls,
     http2: bool,
     clock: &Clock,
+    provider: CryptoProvider,
 ) -> Result<ServerConfig, TlsServerError> {
-    let provider = Arc::new(default_provider());
+    let provider = Arc::new(provider);
     let time = Arc::new(Time(clock.clone()));
     // TLS 1.2 and 1.3, and of their ciphers those with forward secrecy
     let builder = ServerConfig::builder_with_details(Arc::clone(&provider), time)
@@ -149,6 +166,48 @@ fn config(
     config.send_tls13_tickets = TICKETS;
     config.max_early_data_size = 0; // what comes early can be replayed
     Ok(config)
+}
+
+/// The same ciphers as ever; of those that a client offers, AES with 128 bits is chosen first.
+fn preferring_aes_128() -> CryptoProvider {
+    let mut provider = default_provider();
+    provider.cipher_suites.sort_by_key(|suite| !is_aes_128(suite.suite())); // equals keep their order
+    provider
+}
+
+/// Whether no cipher makes this client's connection stronger than AES with 128 bits does: the curve that it agrees on
+/// keys by has that strength. Where it has more (a post-quantum group), the client's order counts; so it does for a
+/// client that would rather have ChaCha20, which is one without instructions for AES.
+fn is_as_safe_with_aes_128(hello: &ClientHello<'_>) -> bool {
+    let curve = hello.named_groups().and_then(|groups| {
+        let is_known =
+            |group: &&NamedGroup| DEFAULT_KX_GROUPS.iter().any(|ours| ours.name() == **group);
+        groups.iter().find(is_known)
+    });
+    let is_known =
+        |suite: &&CipherSuite| DEFAULT_CIPHER_SUITES.iter().any(|ours| ours.suite() == **suite);
+    let first = hello.cipher_suites().iter().find(is_known);
+    matches!(curve, Some(NamedGroup::X25519 | NamedGroup::secp256r1))
+        && first.is_some_and(|suite| is_aes(*suite))
+}
+
+const fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
+}
+
+const fn is_aes(suite: CipherSuite) -> bool {
+    is_aes_128(suite)
+        || matches!(
+            suite,
+            CipherSuite::TLS13_AES_256_GCM_SHA384
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+                | CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384
+        )
 }
 
 /// The time as everything else here reads it.

@@ -143,6 +143,31 @@ fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
 }
 
 #[test]
+fn a_client_gets_aes_of_128_bits_only_where_its_keys_are_no_stronger_and_it_offers_that() {
+    let (upstream, authority) = (Upstream::start(), Authority::new());
+    let gateway = gateway(&upstream, &authority.certify(&["api.test"]).toml(""), "");
+    let (light, strong) = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384");
+    let chacha = "TLS_CHACHA20_POLY1305_SHA256";
+    for (group, offered, chosen) in [
+        ("X25519", vec![strong, chacha, light], light),
+        ("P-256", vec![strong, light], light),
+        // keys of more strength: the client's order counts
+        ("P-384", vec![strong, light], strong),
+        ("P-384", vec![light, strong], light),
+        // as where it has no instructions for AES
+        ("X25519", vec![chacha, light, strong], chacha),
+        // and what is not offered is not chosen
+        ("X25519", vec![strong], strong),
+        ("X25519", vec![strong, chacha], strong),
+    ] {
+        let offered = offered.join(":");
+        let arguments = ["-tls1_3", "-groups", group, "-ciphersuites", &offered];
+        let (done, told) = s_client(&gateway, &arguments);
+        assert!(done && told.contains(chosen), "{group} {offered}: {told}");
+    }
+}
+
+#[test]
 fn sessions_are_resumed_without_the_gateway_keeping_them() {
     let (upstream, authority) = (Upstream::start(), Authority::new());
     let gateway = gateway(&upstream, &authority.certify(&["api.test"]).toml(""), "");

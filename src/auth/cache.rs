@@ -4,6 +4,7 @@
 //! `exp` and `nbf` are looked at again on every hit, and what it yields says how to ask for a revocation. A cache lives no longer than the keys and the settings
 //! it was filled under.
 
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -22,6 +23,7 @@ pub(super) struct Cache {
     old: HashMap<Box<[u8]>, Entry, RandomState>,
     young_bytes: usize,
     old_bytes: usize,
+    seen: Seen,
     /// Since they were last told.
     hits: u64,
     misses: u64,
@@ -40,6 +42,17 @@ pub(super) struct Verdict {
     pub(super) leeway: u64,
     /// How it may be called back before its end.
     pub(super) bond: Bond,
+    /// Whether judging it again takes no more than remembering it does: then it is remembered from the second time on,
+    /// since who comes with a new token each time would only push out what is of use.
+    pub(super) is_cheap: bool,
+}
+
+/// Which tokens were found good before, by one bit of their hash each. One that is taken for another is remembered a
+/// little early, and that is all.
+struct Seen {
+    bits: Box<[u64]>,
+    /// How many are set.
+    count: usize,
 }
 
 struct Entry {
@@ -54,7 +67,8 @@ struct Entry {
 impl Cache {
     pub(super) fn new() -> Self {
         let (young, old) = (HashMap::default(), HashMap::default());
-        Self { young, old, young_bytes: 0, old_bytes: 0, hits: 0, misses: 0 }
+        let seen = Seen { bits: vec![0; SEEN / 64].into(), count: 0 };
+        Self { young, old, young_bytes: 0, old_bytes: 0, seen, hits: 0, misses: 0 }
     }
 
     /// Whom `token` speaks for, if that is known, holds at `now`, and `stands` says so; unless it was called back.
@@ -110,8 +124,11 @@ impl Cache {
         Some((caller, bond))
     }
 
-    /// Remembers that `token` passed every check as `caller`.
+    /// Remembers that `token` passed every check as `caller`; what is cheap to judge, only if it did before.
     pub(super) fn insert(&mut self, token: &[u8], caller: &Rc<Caller>, verdict: Verdict) {
+        if verdict.is_cheap && !self.seen.before(self.young.hasher().hash_one(token)) {
+            return;
+        }
         let weight = weight(token, caller);
         if !self.has_room(weight) {
             std::mem::swap(&mut self.young, &mut self.old);
@@ -139,6 +156,26 @@ impl Cache {
     #[cfg(test)]
     fn len(&self) -> usize {
         self.young.len() + self.old.len()
+    }
+}
+
+impl Seen {
+    /// Whether a token with this hash was seen before. Now it was.
+    fn before(&mut self, hash: u64) -> bool {
+        #[allow(clippy::cast_possible_truncation)] // what is left is less than SEEN
+        let place = (hash % SEEN as u64) as usize;
+        let Some(word) = self.bits.get_mut(place / 64) else { return true };
+        let bit = 1 << (place % 64);
+        if *word & bit != 0 {
+            return true;
+        }
+        *word |= bit;
+        self.count += 1;
+        if self.count >= SEEN / 8 {
+            self.bits.fill(0);
+            self.count = 0;
+        }
+        false
     }
 }
 
@@ -185,6 +222,8 @@ fn size(value: &Value) -> usize {
     }
 }
 
+/// Bits, of which an eighth is set at most: a worker's 64 KiB, for twice as many tokens as it remembers.
+const SEEN: usize = 512 * 1024;
 /// What every entry costs: its place in a table that is up to half empty, and the caller, with the counts of its [`Rc`].
 const FIXED: usize =
     2 * (size_of::<Box<[u8]>>() + size_of::<Entry>()) + size_of::<Caller>() + 4 * PIECE;
@@ -207,8 +246,14 @@ mod tests {
     use crate::identity::{Principal, Scopes};
     use crate::reference::Bond;
 
-    const VERDICT: Verdict =
-        Verdict { issuer: None, generation: 0, good_until: None, leeway: 60, bond: Bond::None };
+    const VERDICT: Verdict = Verdict {
+        issuer: None,
+        generation: 0,
+        good_until: None,
+        leeway: 60,
+        bond: Bond::None,
+        is_cheap: false,
+    };
 
     fn caller(not_before: Option<u64>, expires_at: u64) -> Rc<Caller> {
         let principal = Principal {
@@ -301,6 +346,39 @@ mod tests {
         heavy.identity = Box::new([Ok(vec![header.clone()]), Ok(vec![header])]);
         assert!(weight(b"token", &heavy) > weight(b"token", &light) + 4_000);
         assert!(weight(&[0; 1_000], &light) >= weight(b"", &light) + 1_000);
+    }
+
+    #[test]
+    fn what_is_cheap_to_judge_is_remembered_from_the_second_time_on() {
+        let mut cache = Cache::new();
+        let verdict = Verdict { is_cheap: true, ..VERDICT };
+        cache.insert(b"token", &caller(None, 10), verdict);
+        assert!(cache.find(b"token", 1, |_, _| true).is_none());
+        cache.insert(b"token", &caller(None, 10), verdict);
+        assert!(cache.find(b"token", 1, |_, _| true).is_some());
+    }
+
+    #[test]
+    fn as_many_tokens_as_are_remembered_in_rotation_are_all_remembered_after_the_second_round() {
+        let mut cache = Cache::new();
+        let verdict = Verdict { is_cheap: true, ..VERDICT };
+        let tokens: Vec<_> = (0..MAX_ENTRIES as u32 / 4).map(u32::to_be_bytes).collect();
+        for _ in 0..2 {
+            for token in &tokens {
+                cache.insert(token, &caller(None, 10), verdict);
+            }
+        }
+        assert!(tokens.iter().all(|token| cache.find(token, 1, |_, _| true).is_some()));
+    }
+
+    #[test]
+    fn tokens_that_are_new_each_time_push_out_nothing() {
+        let mut cache = Cache::new();
+        let verdict = Verdict { is_cheap: true, ..VERDICT };
+        for number in 0..500_000_u32 {
+            cache.insert(&number.to_be_bytes(), &caller(None, 10), verdict);
+        }
+        assert!(cache.len() < MAX_ENTRIES, "{}", cache.len());
     }
 
     #[test]

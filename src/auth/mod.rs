@@ -465,7 +465,8 @@ impl Authenticator {
                     Err(Failed::Turn(cost)) => return Ok(Step::Wait(Waiting::Turn(cost))),
                     Err(failed) => return Err(failed.denied()),
                 };
-                let caller = self.remember(token, principal, jwt.claims(), own.verdict(bond))?;
+                let verdict = Verdict { is_cheap: jwt.is_cheap(), ..own.verdict(bond) };
+                let caller = self.remember(token, principal, jwt.claims(), verdict)?;
                 self.unless_revoked(caller, bond)
             }
             (None, None) => Err(Denied::UnknownIssuer),
@@ -520,7 +521,8 @@ impl Authenticator {
             Err(Failed::Turn(cost)) => return Ok(OthersStep::Wait(Wait::Turn(cost))),
             Err(failed) => return Err(failed.denied()),
         };
-        let verdict = other.verdict(number, generation, None);
+        let is_cheap = jwt.is_cheap();
+        let verdict = Verdict { is_cheap, ..other.verdict(number, generation, None) };
         self.remember(token, principal, jwt.claims(), verdict).map(OthersStep::Done)
     }
 
@@ -655,7 +657,7 @@ impl Other {
         good_until: Option<std::time::Instant>,
     ) -> Verdict {
         let (issuer, leeway, bond) = (Some(number), self.rules.leeway(), Bond::None);
-        Verdict { issuer, generation, good_until, leeway, bond }
+        Verdict { issuer, generation, good_until, leeway, bond, is_cheap: false }
     }
 }
 

@@ -236,7 +236,8 @@ impl Gateway {
         }
         match self.judge(request, record).await? {
             Verdict::Own(tokens, endpoint, request) => {
-                Ok(self.own(&tokens, endpoint, request, record).await)
+                // boxed: what few requests are for is not in the size of all
+                Ok(Box::pin(self.own(&tokens, endpoint, request, record)).await)
             }
             Verdict::Forward(permitted, quota) => {
                 if let Some(trace) = record.trace.as_mut().filter(|trace| trace.is_sampled()) {

@@ -1,6 +1,7 @@
 //! A byte stream to a peer, whatever carries it.
 
 mod http2;
+mod tls;
 
 use std::io;
 use std::pin::Pin;
@@ -10,9 +11,9 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream as ClientTls;
-use tokio_rustls::server::TlsStream as ServerTls;
 
 pub use http2::Http2Stream;
+pub use tls::ServerTls;
 
 /// A connected socket, in clear or under TLS.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ pub enum Stream {
     /// TLS over a unix socket, we being the client.
     TlsUnix(Box<ClientTls<Counted<UnixStream>>>),
     /// TLS over TCP, we being the server.
-    TlsServer(Box<ServerTls<Counted<TcpStream>>>),
+    TlsServer(Box<ServerTls>),
     /// A stream of an HTTP/2 connection, opened by extended CONNECT.
     Http2(Box<Http2Stream>),
     /// None any more: it was handed on.
@@ -63,7 +64,7 @@ impl Stream {
             Self::Unix(io) => Some(SockRef::from(io)),
             Self::Tls(io) => Some(SockRef::from(&io.get_ref().0.io)),
             Self::TlsUnix(io) => Some(SockRef::from(&io.get_ref().0.io)),
-            Self::TlsServer(io) => Some(SockRef::from(&io.get_ref().0.io)),
+            Self::TlsServer(io) => Some(SockRef::from(&io.io)),
             Self::Http2(_) | Self::Gone => None,
         }
     }
@@ -74,7 +75,7 @@ impl Stream {
         let chosen = match self {
             Self::Tls(io) => io.get_ref().1.alpn_protocol(),
             Self::TlsUnix(io) => io.get_ref().1.alpn_protocol(),
-            Self::TlsServer(io) => io.get_ref().1.alpn_protocol(),
+            Self::TlsServer(io) => io.session.alpn_protocol(),
             Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
         };
         chosen == Some(b"h2")
@@ -86,7 +87,7 @@ impl Stream {
         let certificates = match self {
             Self::Tls(io) => io.get_ref().1.peer_certificates(),
             Self::TlsUnix(io) => io.get_ref().1.peer_certificates(),
-            Self::TlsServer(io) => io.get_ref().1.peer_certificates(),
+            Self::TlsServer(io) => io.session.peer_certificates(),
             Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
         };
         certificates?.first().map(AsRef::as_ref)
@@ -100,6 +101,31 @@ impl Stream {
         if let Some(socket) = self.socket() {
             // a socket that refuses the option is already gone
             let _ = socket.set_linger(Some(std::time::Duration::ZERO));
+        }
+    }
+
+    /// Under TLS towards a client, has the coming flush also say that nothing more comes. Call it only when everything
+    /// was written, and not more than flushed since.
+    pub fn end_with_flush(&mut self) {
+        match self {
+            Self::TlsServer(io) => io.end_with_flush(),
+            Self::Tcp(_)
+            | Self::Unix(_)
+            | Self::Tls(_)
+            | Self::TlsUnix(_)
+            | Self::Http2(_)
+            | Self::Gone => {}
+        }
+    }
+
+    /// Whether the peer knows that nothing more comes, or will know once the socket is closed.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        match self {
+            Self::TlsServer(io) => io.has_ended(),
+            // the end of the socket says so
+            Self::Tcp(_) | Self::Unix(_) | Self::Gone => true,
+            Self::Tls(_) | Self::TlsUnix(_) | Self::Http2(_) => false,
         }
     }
 
@@ -119,7 +145,7 @@ impl Stream {
         match self {
             Self::Tls(io) => Some(io.get_ref().0.written),
             Self::TlsUnix(io) => Some(io.get_ref().0.written),
-            Self::TlsServer(io) => Some(io.get_ref().0.written),
+            Self::TlsServer(io) => Some(io.written),
             Self::Tcp(_) | Self::Unix(_) | Self::Http2(_) | Self::Gone => None,
         }
     }

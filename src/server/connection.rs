@@ -282,7 +282,9 @@ async fn respond(
         body = Body::Empty;
     }
     let mut bytes = 0;
-    let whole = poll_fn(|cx| poll_write(state, &mut body, framing, &mut bytes, cx)).await;
+    // the last answer under TLS takes the word along that it is the last
+    let is_last = !keep_alive && response.tunnel.is_none();
+    let whole = poll_fn(|cx| poll_write(state, &mut body, framing, is_last, &mut bytes, cx)).await;
     drop(body);
     worker.log.end(record, response.status, bytes, whole.is_ok());
     match (whole, response.tunnel) {
@@ -290,7 +292,8 @@ async fn respond(
         (Ok(()), Some(upstream)) => {
             let (client, early) = state.borrow_mut().give_up_socket();
             let _counted = worker.counters.tunnels.enter();
-            tunnel::run(client, early, upstream, worker).await;
+            // boxed: what few connections become is not in the size of all
+            Box::pin(tunnel::run(client, early, upstream, worker)).await;
             Next::Close
         }
         (Ok(()), None) if keep_alive => drain(state).await,
@@ -304,6 +307,7 @@ fn poll_write(
     state: &Shared,
     body: &mut Body,
     framing: Framing,
+    is_last: bool,
     bytes: &mut u64,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), ()>> {
@@ -339,6 +343,9 @@ fn poll_write(
         }
         let this = &mut *state.borrow_mut();
         let mut progress = 0;
+        if done && is_last {
+            this.wire.stream.end_with_flush();
+        }
         let flushed = this.wire.poll_flush(cx, &mut progress);
         if progress > 0 || this.wire.is_flushed() {
             this.stall.set(None);
@@ -418,7 +425,8 @@ async fn drain(state: &Shared) -> Next {
 
 /// Ends what is under TLS by saying so; a connection in clear needs no words.
 async fn part(state: &Shared) {
-    if state.borrow().wire.stream.taken_under_tls().is_some() {
+    let is_known = state.borrow().wire.stream.has_ended();
+    if !is_known {
         part_from(state).await;
     }
 }

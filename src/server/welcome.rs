@@ -4,16 +4,15 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustls::server::Acceptor;
+use rustls::server::{AcceptedAlert, Acceptor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::server::{StartHandshake, TlsStream};
+use tokio::task::yield_now;
 
 use super::proxy::{self, Told};
 use super::worker::{Place, Worker};
@@ -22,7 +21,7 @@ use crate::certificate::{Certificate, ClientCertificate};
 use crate::gateway::Gateway;
 use crate::http1::Deadline;
 use crate::message::Peer;
-use crate::net::{Counted, Stream};
+use crate::net::{ServerTls, Stream};
 use crate::observe::Counters;
 use crate::tls::{Demand, H2, TlsServer};
 
@@ -132,7 +131,7 @@ async fn arrive(
     let attempt = Attempt(&worker.counters);
     let (stream, demand) = secure(tcp, &tls, worker).await?;
     attempt.succeeded();
-    let session = stream.get_ref().1;
+    let session = stream.session();
     let is_h2 = session.alpn_protocol() == Some(H2);
     (peer.https, peer.demand) = (true, demand);
     if let Some(shown) = session.peer_certificates().and_then(<[_]>::first) {
@@ -182,11 +181,10 @@ fn failed(address: Option<IpAddr>, fault: &io::Error) {
 /// The handshake. What speaks HTTP in clear is told so; whatever else goes wrong ends the connection, after the alert
 /// that TLS has for it.
 async fn secure(
-    tcp: TcpStream,
+    mut io: TcpStream,
     tls: &TlsServer,
     worker: &Worker,
-) -> io::Result<(TlsStream<Counted<TcpStream>>, Demand)> {
-    let mut io = Counted::new(tcp);
+) -> io::Result<(ServerTls, Demand)> {
     let mut acceptor = Acceptor::default();
     let mut hello = Vec::with_capacity(HELLO);
     let accepted = loop {
@@ -202,30 +200,49 @@ async fn secure(
         match acceptor.accept() {
             Ok(Some(accepted)) => break accepted,
             Ok(None) => {}
-            Err((fault, mut alert)) => {
-                let mut bytes = Vec::new();
-                alert.write_all(&mut bytes)?;
-                io.write_all(&bytes).await?;
-                return Err(io::Error::new(io::ErrorKind::InvalidData, fault));
-            }
+            Err((fault, alert)) => return Err(refuse_hello(io, fault, alert).await),
         }
     };
-    let (config, demand) = tls.choose(accepted.client_hello().server_name());
-    let mut handshake = pin!(StartHandshake::from_parts(accepted, io).into_stream(config));
-    // One at a time does the costly part, and those who wait for it stand behind whatever else is ready: however many
-    // come at once, a request waits for one of them.
+    drop(hello);
+    let (config, demand) = tls.choose_for(&accepted.client_hello());
+    // One at a time does the costly part, and one that would follow at once upon another stands behind whatever else is
+    // ready: however many come at once, a request waits for one of them.
     let turn = worker.handshakes.acquire().await.map_err(io::Error::other)?;
-    let done = poll_fn(|cx| Poll::Ready(handshake.as_mut().poll(cx))).await;
-    drop(turn);
-    let stream = match done {
-        Poll::Ready(outcome) => outcome?,
-        Poll::Pending => handshake.await?,
+    let last = worker.last_handshake.get();
+    if last.is_some_and(|last| worker.clock.monotonic() < last + AT_ONCE) {
+        yield_now().await;
+    }
+    let session = match accepted.into_connection(config) {
+        Ok(session) => session,
+        Err((fault, alert)) => return Err(refuse_hello(io, fault, alert).await),
     };
+    let mut stream = ServerTls::new(io, session);
+    let begun = poll_fn(|cx| Poll::Ready(stream.poll_handshake(cx))).await;
+    worker.last_handshake.set(Some(worker.clock.monotonic()));
+    drop(turn);
+    match begun {
+        Poll::Ready(outcome) => outcome?,
+        Poll::Pending => poll_fn(|cx| stream.poll_handshake(cx)).await?,
+    }
     Ok((stream, demand))
 }
 
+/// Sends the alert that TLS has for a first message that is none. Always an error.
+async fn refuse_hello(
+    mut io: TcpStream,
+    fault: rustls::Error,
+    mut alert: AcceptedAlert,
+) -> io::Error {
+    let mut bytes = Vec::new();
+    let told = async {
+        alert.write_all(&mut bytes)?;
+        io.write_all(&bytes).await
+    };
+    told.await.err().unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidData, fault))
+}
+
 /// Tells a client that speaks HTTP in clear what it has come to. Always an error.
-async fn refuse_clear(mut io: Counted<TcpStream>) -> io::Error {
+async fn refuse_clear(mut io: TcpStream) -> io::Error {
     let told = async {
         io.write_all(CLEAR).await?;
         io.shutdown().await?;
@@ -241,6 +258,8 @@ async fn refuse_clear(mut io: Counted<TcpStream>) -> io::Error {
     told.await.err().unwrap_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
+/// What comes so soon after something came with it.
+const AT_ONCE: Duration = Duration::from_micros(50);
 /// Room for a first message; one with a post-quantum key share has some 1.8 KiB.
 const HELLO: usize = 4 * 1024;
 /// Most pieces of a request in clear that are taken in.

@@ -12,6 +12,7 @@ use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use http::HeaderValue;
 use slab::Slab;
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Semaphore, mpsc};
@@ -33,6 +34,8 @@ pub(super) struct Worker {
     pub(super) counters: Arc<Counters>,
     /// Whose turn it is to do the costly part of a handshake.
     pub(super) handshakes: Semaphore,
+    /// When the last one of these was done.
+    pub(super) last_handshake: Cell<Option<Instant>>,
     metrics: Arc<Metrics>,
     /// No keep-alive any more.
     pub(super) draining: Cell<bool>,
@@ -42,6 +45,8 @@ pub(super) struct Worker {
     pub(super) ending: Cell<bool>,
     /// The second that is spelt, and how.
     date: Cell<(u64, [u8; HTTP_DATE])>,
+    /// The same as a field's value.
+    date_value: RefCell<(u64, HeaderValue)>,
 }
 
 /// A connection's place among its worker's.
@@ -153,10 +158,12 @@ fn prepare(
         counters: Arc::clone(&metrics.counters),
         metrics,
         handshakes: Semaphore::new(1),
+        last_handshake: Cell::new(None),
         draining: Cell::new(false),
         ending: Cell::new(false),
         wakers: RefCell::new(Slab::new()),
         date: Cell::new((u64::MAX, [0; HTTP_DATE])),
+        date_value: RefCell::new((u64::MAX, HeaderValue::from_static(""))),
     };
     Ok((Rc::new(worker), listeners))
 }
@@ -328,9 +335,7 @@ fn welcome(stream: Stream, address: Option<SocketAddr>, place: Place) {
     let worker = Rc::clone(&place.worker);
     worker.counters.connections.add_one();
     // a panic ends this task and nothing else; the one in a request's own code is caught further in
-    tokio::task::spawn_local(looking(async move {
-        welcome::serve(stream, address, worker, place).await
-    }));
+    tokio::task::spawn_local(looking(move || welcome::serve(stream, address, worker, place)));
 }
 
 /// Faults that say something of the connection that was to be accepted, not of us (accept(2)).
@@ -373,6 +378,18 @@ impl Worker {
         let text = spelt.as_bytes().try_into().unwrap_or(text);
         self.date.set((now, text));
         text
+    }
+
+    /// The same, as a field's value.
+    pub(super) fn http_date_value(&self) -> HeaderValue {
+        let now = self.clock.unix_seconds();
+        let mut known = self.date_value.borrow_mut();
+        if known.0 != now
+            && let Ok(value) = HeaderValue::from_bytes(&self.http_date())
+        {
+            *known = (now, value);
+        }
+        known.1.clone()
     }
 
     fn wake_all(&self) {

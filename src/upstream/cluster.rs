@@ -314,10 +314,11 @@ impl Way {
             }
         };
         if upgrades || !self.origin().https {
-            let stream = self.dialer.dial().await?;
+            // here, too: a connection is there for most
+            let stream = Box::pin(self.dialer.dial()).await?;
             return Ok(Carrier::Connection(Connection::new(stream, place)));
         }
-        let stream = self.dialer.dial_any().await?;
+        let stream = Box::pin(self.dialer.dial_any()).await?;
         if !stream.speaks_http2() {
             return Ok(Carrier::Connection(Connection::new(stream, place)));
         }

@@ -112,8 +112,11 @@ enum End {
     Broken,
 }
 
+/// Whether a difference is meant: by the bytes, and by what hyper has read of them.
+type Meant = fn(&[u8], &Reading) -> bool;
+
 /// Ours may refuse or break off where hyper goes on, for one of these reasons.
-const STRICTER: &[(&str, fn(&[u8], &Reading) -> bool)] = &[
+const STRICTER: &[(&str, Meant)] = &[
     // RFC 9112 §2.2 lets a recipient take LF for a line end; two readers in a row then see two messages
     ("a line ends with LF alone", |bytes, _| has_bare_line_feed(bytes)),
     // RFC 9112 §2.2 forgives empty lines before a request only; one is passed over all the same, as hyper does with any

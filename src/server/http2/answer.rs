@@ -16,6 +16,7 @@ use super::super::answer::Framing;
 use super::super::connection::CLIENT_GONE;
 use super::super::panics::{Panicked, poll_caught};
 use super::super::tunnel;
+use super::super::worker::Worker;
 use super::calm::{COST_OF_TAKING_BACK, FOR_A_PIECE, FOR_AN_ANSWER};
 use super::exchange::{self, Exchange};
 use super::head::Head;
@@ -152,7 +153,7 @@ async fn answer(
     let ends = matches!(framing, Framing::None | Framing::Length(0));
     let mut head = http::Response::new(());
     *head.status_mut() = status;
-    *head.headers_mut() = fields(response.headers.into(), framing, &body, &worker.http_date());
+    *head.headers_mut() = fields(response.headers.into(), framing, &body, worker);
     exchange.answering.set(true);
     exchange.owes_continue.set(false);
     let sent = exchange.respond.borrow_mut().send_response(head, ends);
@@ -194,10 +195,9 @@ async fn carry(session: &Session, send: SendStream<Bytes>, recv: RecvStream, tun
 }
 
 /// The fields of an answer: `headers` holds none of framing, unless there is no body to frame.
-fn fields(mut headers: HeaderMap, framing: Framing, body: &Body, date: &[u8]) -> HeaderMap {
-    if let (false, Ok(date)) = (headers.contains_key(header::DATE), HeaderValue::from_bytes(date)) {
-        headers.insert(header::DATE, date);
-    }
+fn fields(mut headers: HeaderMap, framing: Framing, body: &Body, worker: &Worker) -> HeaderMap {
+    headers.values_mut().for_each(own);
+    headers.entry(header::DATE).or_insert_with(|| worker.http_date_value());
     let length = match framing {
         Framing::Length(length) => Some(length),
         // what HEAD is not sent has a length all the same
@@ -210,6 +210,15 @@ fn fields(mut headers: HeaderMap, framing: Framing, body: &Body, date: &[u8]) ->
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
     headers
+}
+
+/// Makes a value that stands for itself. What was read is a part of the buffer that it was read into, and the connection
+/// remembers values for as long as it lives (RFC 7541 §2.3.2): each of them would keep some KiB that nobody counts.
+fn own(value: &mut HeaderValue) {
+    if let Ok(mut copy) = HeaderValue::from_bytes(value.as_bytes()) {
+        copy.set_sensitive(value.is_sensitive());
+        *value = copy;
+    }
 }
 
 /// Why an answer that was begun is not finished.

@@ -17,11 +17,11 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use h2::Reason;
-use h2::server::{Builder, Handshake};
+use h2::server::{Builder, Handshake, SendResponse};
+use h2::{Reason, RecvStream};
 
 use super::connection::{LAST_CALL, LINGER, MAX_LINGERED, seen_by};
 use super::worker::{Place, Worker};
@@ -80,17 +80,23 @@ enum Phase {
     Open(h2::server::Connection<Handle, Bytes>),
 }
 
-struct Connection {
+/// Has a request answered: what [`answer::handle`] does.
+type Handling<F> = fn(Rc<Session>, usize, http::Request<RecvStream>, SendResponse<Bytes>) -> F;
+
+struct Connection<F> {
     phase: Phase,
+    handle: Handling<F>,
     session: Rc<Session>,
     bells: Arc<Bells>,
     waker: Waker,
-    turns: Turns,
+    turns: Turns<F>,
     /// There may be requests that there was no place for.
     owes_accept: bool,
     deadline: Deadline,
     /// Until when a client without a request is borne.
     idle_until: Option<Instant>,
+    /// When what the requests needed is given back, if none has come by then.
+    shrink_at: Option<Instant>,
     /// Until when a header block that has begun may take.
     block_until: Option<Instant>,
     /// Until when a client that takes nothing is borne.
@@ -121,7 +127,7 @@ pub(super) async fn serve(
         waits: Waits::default(),
         gone: Cell::new(false),
     });
-    let mut connection = Connection::new(session, first);
+    let mut connection = Connection::new(session, first, answer::handle);
     poll_fn(|cx| {
         place.note(cx.waker());
         Poll::Ready(())
@@ -135,8 +141,8 @@ pub(super) async fn serve(
     }
 }
 
-impl Connection {
-    fn new(session: Rc<Session>, first: Instant) -> Self {
+impl<F: Future<Output = ()>> Connection<F> {
+    fn new(session: Rc<Session>, first: Instant, handle: Handling<F>) -> Self {
         let limits = session.limits();
         // a request that was taken back keeps its place until its turn
         let most = usize::try_from(limits.max_streams).unwrap_or(usize::MAX).saturating_mul(2);
@@ -144,6 +150,7 @@ impl Connection {
         bells.ring(CONNECTION);
         Self {
             phase: Phase::Beginning(builder(&limits).handshake(Handle(Rc::clone(&session.line)))),
+            handle,
             waker: bells.waker(CONNECTION),
             turns: Turns::new(Arc::clone(&bells), most),
             bells,
@@ -151,6 +158,7 @@ impl Connection {
             owes_accept: false,
             deadline: Deadline::default(),
             idle_until: Some(first),
+            shrink_at: None,
             block_until: None,
             stall_until: None,
             close_until: None,
@@ -246,9 +254,8 @@ impl Connection {
                         Poll::Ready(None) => return Poll::Ready(End::Said),
                         Poll::Pending => return Poll::Pending,
                     };
-                    let session = Rc::clone(&self.session);
-                    self.turns
-                        .add(|number| Box::pin(answer::handle(session, number, request, respond)));
+                    let (session, handle) = (Rc::clone(&self.session), self.handle);
+                    self.turns.add(|number| handle(session, number, request, respond));
                 }
             }
         }
@@ -282,17 +289,17 @@ impl Connection {
             (false, _) => self.block_until = None,
         }
         if !self.turns.is_empty() {
-            self.idle_until = None;
+            (self.idle_until, self.shrink_at) = (None, None);
         } else if self.idle_until.is_none() {
             let patience = if self.drains { LAST_CALL } else { self.session.limits().idle_timeout };
-            self.idle_until = Some(worker.clock.monotonic() + patience);
-            self.session.line.borrow_mut().shrink();
-            self.turns.shrink();
+            let now = worker.clock.monotonic();
+            (self.idle_until, self.shrink_at) = (Some(now + patience), Some(now + KEPT_FOR));
         }
         let next = match self.close_until {
             Some(until) => Some(until), // nothing else counts any more
             None => {
-                [self.block_until, self.stall_until, self.idle_until, self.session.waits.earliest()]
+                let (waits, shrink_at) = (self.session.waits.earliest(), self.shrink_at);
+                [self.block_until, self.stall_until, self.idle_until, shrink_at, waits]
                     .into_iter()
                     .flatten()
                     .min()
@@ -315,6 +322,11 @@ impl Connection {
             self.close(Reason::ENHANCE_YOUR_CALM);
         } else if is_over(self.idle_until) {
             self.close(Reason::NO_ERROR);
+        }
+        if is_over(self.shrink_at) {
+            self.shrink_at = None;
+            self.session.line.borrow_mut().shrink();
+            self.turns.shrink();
         }
         if is_over(self.session.waits.earliest()) {
             self.session.waits.look(now, &self.bells);
@@ -410,5 +422,7 @@ const MAX_REMEMBERED_RESETS: usize = 32;
 const MAX_UNSEEN_RESETS: usize = 100;
 /// Streams that we had to reset for what the client did to them, over the life of a connection (MadeYouReset).
 const MAX_OUR_RESETS: usize = 100;
+/// How long the room that requests had is kept for the next ones.
+const KEPT_FOR: Duration = Duration::from_secs(1);
 /// Rounds of one turn; then the other connections of the worker have theirs.
 const MAX_ROUNDS: usize = 32;

@@ -167,23 +167,21 @@ const fn place_of(number: usize, wait: Wait) -> usize {
 /// How many waits each request has.
 const WAITS: usize = 2;
 
-/// One request on its way.
-pub(super) type Handling = Pin<Box<dyn Future<Output = ()>>>;
-
 /// The requests.
-pub(super) struct Turns {
+pub(super) struct Turns<F> {
     bells: Arc<Bells>,
-    places: Vec<Place>,
+    places: Vec<Place<F>>,
     free: Vec<usize>,
     most: usize,
 }
 
-struct Place {
-    handling: Option<Handling>,
+struct Place<F> {
+    /// The request that has the place now. Its room is kept for the next one, where there are few.
+    handling: Option<Pin<Box<Option<F>>>>,
     waker: Waker,
 }
 
-impl Turns {
+impl<F: Future<Output = ()>> Turns<F> {
     /// At most `most` at once.
     pub(super) const fn new(bells: Arc<Bells>, most: usize) -> Self {
         Self { bells, places: Vec::new(), free: Vec::new(), most }
@@ -198,15 +196,18 @@ impl Turns {
     }
 
     /// Adds what `begin` makes of its number. Call it only while there is room.
-    pub(super) fn add(&mut self, begin: impl FnOnce(usize) -> Handling) {
+    pub(super) fn add(&mut self, begin: impl FnOnce(usize) -> F) {
         let number = self.free.pop().unwrap_or_else(|| {
             let number = self.places.len();
-            self.places
-                .push(Place { handling: None, waker: self.bells.waker(number + FIRST_REQUEST) });
+            let waker = self.bells.waker(number + FIRST_REQUEST);
+            self.places.push(Place { handling: None, waker });
             number
         });
         if let Some(place) = self.places.get_mut(number) {
-            place.handling = Some(begin(number));
+            match &mut place.handling {
+                Some(room) => room.set(Some(begin(number))),
+                None => place.handling = Some(Box::pin(Some(begin(number)))),
+            }
             self.bells.ring(number + FIRST_REQUEST);
         }
     }
@@ -229,13 +230,17 @@ impl Turns {
 
     fn poll_one(&mut self, number: usize) -> u64 {
         let Some(place) = self.places.get_mut(number) else { return 0 };
-        let Some(handling) = &mut place.handling else { return 0 };
+        let Some(room) = &mut place.handling else { return 0 };
+        let Some(handling) = room.as_mut().as_pin_mut() else { return 0 };
         let mut cx = Context::from_waker(&place.waker);
-        let outcome = poll_caught(|| handling.as_mut().poll(&mut cx));
+        let outcome = poll_caught(|| handling.poll(&mut cx));
         if outcome.is_pending() {
             return 0;
         }
-        place.handling = None;
+        match number < KEPT_ROOMS {
+            true => room.set(None),
+            false => place.handling = None,
+        }
         self.free.push(number);
         u64::from(matches!(outcome, Poll::Ready(Err(Panicked))))
     }
@@ -248,6 +253,8 @@ impl Turns {
     }
 }
 
+/// Places that keep their room while others are taken: some KiB each.
+const KEPT_ROOMS: usize = 16;
 /// The bell of the connection itself.
 pub(super) const CONNECTION: usize = 0;
 /// The bell of request 0.
@@ -269,6 +276,7 @@ impl Bells {
 mod tests {
     use std::cell::Cell;
     use std::future::poll_fn;
+    use std::pin::Pin;
     use std::rc::Rc;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
@@ -309,7 +317,7 @@ mod tests {
     #[test]
     fn a_panic_ends_one_request() {
         let bells = Bells::new(bells_for(2));
-        let mut turns = Turns::new(bells, 2);
+        let mut turns = Turns::<Pin<Box<dyn Future<Output = ()>>>>::new(bells, 2);
         turns.add(|_| Box::pin(async { panic!("a defect") }));
         turns.add(|_| Box::pin(std::future::pending()));
         assert_eq!(turns.poll(), 1);
