@@ -1,7 +1,7 @@
 //! Our reading of tokens beside jsonwebtoken's, the reference. For tests and for fuzzing: no gateway calls this.
 //!
 //! What we accept, jsonwebtoken accepts, with the same claims. What we refuse and it would not is one of the ways in which
-//! we are stricter by intent: they are listed in [`is_stricter_here`].
+//! we are stricter by intent: they are listed in `is_stricter_here`.
 
 use std::sync::LazyLock;
 
