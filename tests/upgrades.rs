@@ -5,34 +5,16 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use support::websocket::echo_server;
 use support::{Client, Gateway, PATIENCE, Upstream, bearer, eventually, get, toml};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocket};
-use tokio_tungstenite::tungstenite::{Error, HandshakeError, Message, accept, client};
-
-/// Sends every message back.
-fn echo_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || {
-                let Ok(mut socket) = accept(stream) else { return };
-                while let Ok(message) = socket.read() {
-                    if (message.is_text() || message.is_binary()) && socket.send(message).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
+use tokio_tungstenite::tungstenite::{Error, HandshakeError, Message, client};
 
 type Refused = Box<HandshakeError<tokio_tungstenite::tungstenite::ClientHandshake<TcpStream>>>;
 

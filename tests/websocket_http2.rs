@@ -5,7 +5,6 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -17,28 +16,10 @@ use support::attack::Site;
 use support::http2::{
     DATA, END_STREAM, Http2, Outcome, RST_STREAM, Raw, SETTINGS, piece, read, request, run,
 };
+use support::websocket::echo_server;
 use support::{Gateway, PATIENCE, Upstream, eventually, find};
+use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocket};
-use tokio_tungstenite::tungstenite::{Message, accept};
-
-/// Sends every message back.
-fn echo_server() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().map_while(Result::ok) {
-            std::thread::spawn(move || {
-                let Ok(mut socket) = accept(stream) else { return };
-                while let Ok(message) = socket.read() {
-                    if (message.is_text() || message.is_binary()) && socket.send(message).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
 
 fn connect(path: &str, fields: &[(&str, &str)]) -> Request<()> {
     let mut request = Request::builder()

@@ -8,7 +8,7 @@ use std::fmt;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::{MAX_DEPTH, MAX_MEMBERS};
+use super::Bounds;
 
 /// An object whose members are all different, in the order in which they came.
 #[derive(Debug, Default, PartialEq)]
@@ -32,7 +32,7 @@ impl<'a> Object<'a> {
         // outside of strings everything is ASCII, so nothing is refused here that would not be refused later
         let text = std::str::from_utf8(bytes).ok()?;
         let mut reader = serde_json::Deserializer::from_str(text);
-        let value = Strict { depth: 1, members: &members }.deserialize(&mut reader).ok()?;
+        let value = Strict(Bounds::new(&members)).deserialize(&mut reader).ok()?;
         reader.end().ok()?;
         match value {
             Json::Object(object) => Some(object),
@@ -107,24 +107,7 @@ impl<'a> Json<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Strict<'c> {
-    depth: usize,
-    members: &'c Cell<usize>,
-}
-
-impl Strict<'_> {
-    fn inner<E: de::Error>(self) -> Result<Self, E> {
-        if self.depth >= MAX_DEPTH {
-            return Err(E::custom("too deep"));
-        }
-        Ok(Self { depth: self.depth + 1, ..self })
-    }
-
-    fn count<E: de::Error>(self) -> Result<(), E> {
-        self.members.set(self.members.get() + 1);
-        if self.members.get() > MAX_MEMBERS { Err(E::custom("too many members")) } else { Ok(()) }
-    }
-}
+struct Strict<'c>(Bounds<'c>);
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Json<'de>;
@@ -170,20 +153,20 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json<'de>, A::Error> {
-        let inner = self.inner()?;
+        let inner = Self(self.0.inner()?);
         let mut list = Vec::new();
         while let Some(element) = elements.next_element_seed(inner)? {
-            self.count()?;
+            self.0.count()?;
             list.push(element);
         }
         Ok(Json::List(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Json<'de>, A::Error> {
-        let inner = self.inner()?;
-        let mut object = Object(Vec::with_capacity(if self.depth == 1 { FEW } else { 0 }));
+        let inner = Self(self.0.inner()?);
+        let mut object = Object(Vec::with_capacity(if self.0.depth == 1 { FEW } else { 0 }));
         while let Some(name) = members.next_key_seed(Name)? {
-            self.count()?;
+            self.0.count()?;
             object.0.push((name, members.next_value_seed(inner)?));
         }
         if object.has_twins() {

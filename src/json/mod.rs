@@ -16,7 +16,7 @@ pub(crate) use borrowed::{Json, Object};
 pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     let members = Cell::new(0);
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: 1, members: &members }.deserialize(&mut reader).ok()?;
+    let value = Strict(Bounds::new(&members)).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
     match value {
         Value::Object(object) => Some(object),
@@ -24,13 +24,18 @@ pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     }
 }
 
+/// How deep a reader is, and how much it has read.
 #[derive(Clone, Copy)]
-struct Strict<'a> {
+struct Bounds<'c> {
     depth: usize,
-    members: &'a Cell<usize>,
+    members: &'c Cell<usize>,
 }
 
-impl Strict<'_> {
+impl<'c> Bounds<'c> {
+    const fn new(members: &'c Cell<usize>) -> Self {
+        Self { depth: 1, members }
+    }
+
     fn inner<E: de::Error>(self) -> Result<Self, E> {
         if self.depth >= MAX_DEPTH {
             return Err(E::custom("too deep"));
@@ -43,6 +48,9 @@ impl Strict<'_> {
         if self.members.get() > MAX_MEMBERS { Err(E::custom("too many members")) } else { Ok(()) }
     }
 }
+
+#[derive(Clone, Copy)]
+struct Strict<'c>(Bounds<'c>);
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
@@ -88,20 +96,20 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
+        let inner = Self(self.0.inner()?);
         let mut list = Vec::new();
         while let Some(element) = elements.next_element_seed(inner)? {
-            self.count()?;
+            self.0.count()?;
             list.push(element);
         }
         Ok(Value::Array(list))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let inner = self.inner()?;
+        let inner = Self(self.0.inner()?);
         let mut object = Map::new();
         while let Some(name) = members.next_key::<String>()? {
-            self.count()?;
+            self.0.count()?;
             if object.contains_key(&name) {
                 return Err(de::Error::custom("a member twice"));
             }

@@ -7,10 +7,10 @@ pub mod attack;
 pub mod http2;
 pub mod http2_upstream;
 pub mod process;
+pub mod provider;
 pub mod tls;
 pub mod tokens;
-
-pub mod provider;
+pub mod websocket;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
