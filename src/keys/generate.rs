@@ -9,7 +9,8 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::{Algorithm, AlgorithmFamily};
 use zeroize::Zeroizing;
 
-use super::material::{KeyError, SigningKey, hash_bits};
+use super::KeyError;
+use super::material::{SigningKey, hash_bits};
 use super::pem;
 use crate::secret::Secret;
 

@@ -3,16 +3,19 @@
 //! Invariant: a key is used with exactly one algorithm, fixed when it is read, and a token names its
 //! key by `kid` and algorithm; no key is ever tried to see whether it fits (RFC 8725 §3.1).
 
+mod error;
 mod generate;
+mod guessable;
 mod material;
 mod pem;
 mod published;
 mod set;
 mod verifier;
 
+pub use error::KeyError;
 pub use generate::{Generated, generate};
 pub use jsonwebtoken::Algorithm;
-pub use material::{KeyError, SigningKey, VerifyingKey};
+pub use material::{SigningKey, VerifyingKey};
 pub use published::{SetError, public_set, read_public_set};
 pub use set::{BadKeySet, KeySet};
 

@@ -4,7 +4,7 @@
 use rustls::pki_types::pem::{PemObject, SectionKind};
 use zeroize::Zeroizing;
 
-use super::material::KeyError;
+use super::KeyError;
 
 /// The first key of a PEM text. What stands before and between the sections is skipped.
 pub(super) enum Section {
