@@ -111,7 +111,7 @@ impl Authenticator {
         self.judge_others(&jwt, token, issuer, now, leave)
     }
 
-    /// As [`OwnTokens::judge_jwt`], of a token that waited for its turn.
+    /// As [`super::OwnTokens::judge_jwt`], of a token that waited for its turn.
     fn judge_own_again(&self, token: &str) -> Result<(Rc<Caller>, Bond), Denied> {
         let now = self.clock.unix_seconds();
         if let Some(judged) = self.judged_meanwhile(token, now) {
