@@ -25,7 +25,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 
@@ -45,15 +45,15 @@ impl SampleApi {
     /// # Errors
     /// What the operating system says when it has no socket or no thread left.
     pub fn start() -> io::Result<Self> {
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
         let squad = Squad::argentina_2022()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
+            let socket = TcpSocket::new_v4()?;
+            socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+            socket.listen(BACKLOG)?
         };
+        let address = listener.local_addr()?;
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("sample-api".to_owned()).spawn(move || {
             let squad = Rc::new(RefCell::new(squad));
@@ -288,6 +288,9 @@ fn empty(status: StatusCode) -> Answer {
 
 /// Connections at once; the rest wait in the kernel's queue.
 const MOST_CONNECTIONS: usize = 1_024;
+
+/// So many wait there. A queue that is full has clients try again after a second, and gateways give up.
+const BACKLOG: u32 = 1_024;
 
 /// Longest wait for a request head. Longer than a gateway keeps an unused connection, so that it closes first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);

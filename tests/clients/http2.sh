@@ -29,7 +29,7 @@ nghttp -ns --no-dep -m 50 "$GATEWAY/players" | grep -q ' 200 ' || fail "nghttp"
 nghttp -nv "$GATEWAY/players" | grep -q 'SETTINGS_ENABLE_CONNECT_PROTOCOL\|ENABLE_CONNECT_PROTOCOL\|UNKNOWN(0x08):1' ||
   fail "nghttp is not told of extended CONNECT"
 
-h2load -n 4000 -c 8 -m 25 "$GATEWAY/players" >/tmp/h2load.$$ || fail "h2load"
+h2load -n 4000 -c 8 -m 100 "$GATEWAY/players" >/tmp/h2load.$$ || fail "h2load"
 grep -q '4000 succeeded, 0 failed, 0 errored' /tmp/h2load.$$ || fail "h2load: $(cat /tmp/h2load.$$)"
 rm -f /tmp/h2load.$$
 echo "curl, nghttp and h2load: fine"
